@@ -1,0 +1,165 @@
+"""What a store of state promises, whatever it is built on.
+
+The contract is made for more than one worker: a worker claims a record and gets
+an attempt number; a statement that comes with an older number changes nothing
+(it is answered with ``Verdict.STALE``). Bytes are written before the statement
+that speaks of them. Each coroutine here is one transaction: when it returns, all
+of it is kept; when it raises, none of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+
+from scrapy_bgfetch.model import FailureReason, Head, RecordRow, RegistrationRow, Result, StrEnum
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Verdict(StrEnum):
+    """What a store did with a statement about a record."""
+
+    KEPT = "kept"
+    STALE = "stale"  # an older attempt, or the record or its group has settled
+    OVER_BUDGET = "over-budget"  # it would break download_total: nothing changed
+
+
+class IdActive(Exception):  # noqa: N818
+    """The id names an active background fetch of the scope (behaviour 16)."""
+
+
+@frozen
+class Mark:
+    """A statement: record (uid, index) has ``stored`` bytes, says this attempt.
+
+    ``stored`` is absolute. ``wire`` is the number of bytes that came over the
+    network since the attempt's last statement.
+    """
+
+    uid: str
+    index: int
+    attempt: int
+    stored: int
+    wire: int = 0
+
+
+@frozen
+class Settlement:
+    """A statement: this is how a record ended.
+
+    With a ``failure_reason`` that exposes no body (behaviour 6) ``stored`` stays
+    what it was. ``path`` is relative to the file store.
+    """
+
+    uid: str
+    index: int
+    attempt: int
+    failure_reason: FailureReason
+    stored: int
+    wire: int = 0
+    size: int | None = None
+    head: Head | None = None
+    path: str | None = None
+    error: str = ""
+
+
+class Store(Protocol):
+    """Where registrations and records are kept. All coroutines may run at once."""
+
+    async def open(self) -> None:
+        """Open or create the state.
+
+        :raises scrapy_bgfetch.exceptions.StoreError: it cannot be used; the
+            message says why and what to do.
+        """
+
+    async def close(self) -> None:
+        """Finish what is under way and release everything. May be called twice."""
+
+    async def register(
+        self, registration: RegistrationRow, records: Sequence[RecordRow]
+    ) -> None:
+        """Keep a new background fetch with its records.
+
+        :raises IdActive: another one of that id is active in the scope.
+        """
+
+    async def append(self, record: RecordRow) -> Verdict:
+        """Add a record to an active registration (STALE when it has settled)."""
+
+    async def amend(self, uid: str, **changes: Any) -> None:
+        """Change columns of an active registration.
+
+        Takes ``title icons download_total expected paused options uploaded``.
+        A registration that has settled stays as it is.
+        """
+
+    async def claim(self, uid: str, index: int) -> int | None:
+        """Begin an attempt: the record is active, its new attempt number returned.
+
+        None when the record or its registration has settled.
+        """
+
+    async def release(self, uid: str, index: int, attempt: int) -> Verdict:
+        """End an attempt without an outcome: the record is pending again."""
+
+    async def keep_head(
+        self,
+        uid: str,
+        index: int,
+        attempt: int,
+        head: Head,
+        *,
+        size: int | None,
+        encoded: bool,
+    ) -> Verdict:
+        """Keep the head of the response that the record's bytes belong to."""
+
+    async def checkpoint(self, marks: Sequence[Mark]) -> list[Verdict]:
+        """Set absolute offsets, one verdict for each mark, all in one transaction.
+
+        The difference is added to the registration's ``downloaded``; a mark that
+        would take it strictly over ``download_total`` (when that is not 0) is
+        refused (behaviour 50).
+        """
+
+    async def settle_records(self, ends: Sequence[Settlement]) -> list[Verdict]:
+        """Settle records, one verdict for each, all in one transaction.
+
+        A record settles once. ``stored`` is held against the budget like a mark,
+        unless the reason is bad-status: error bodies are outside of the budget
+        and of ``downloaded``.
+        """
+
+    async def announced(self, uid: str, index: int) -> None:
+        """The hooks of a settled record have ended: never call them again."""
+
+    async def settle(
+        self, uid: str, result: Result, reason: FailureReason, at: float
+    ) -> Verdict:
+        """Settle a registration, once: its id is free from here on (28, 72).
+
+        Records that have not settled become settled as aborted in the same
+        transaction.
+        """
+
+    async def delivered(self, uid: str) -> None:
+        """The terminal event was handled: never send it again."""
+
+    async def get(self, uid: str) -> RegistrationRow | None:
+        """Return one registration, active or not."""
+
+    async def records(self, uid: str) -> list[RecordRow]:
+        """Return the records of a registration in their order (by number)."""
+
+    async def undelivered(self, scope: str) -> list[RegistrationRow]:
+        """Return what a new run takes up: all that is active or not delivered."""
+
+    async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:
+        """Return settled registrations of the scope, the newest first."""
+
+    async def stored_bytes(self) -> int:
+        """Return the body bytes of all registrations, active and settled."""
