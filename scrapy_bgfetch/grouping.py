@@ -1,0 +1,222 @@
+"""Ordinary requests, grouped by their ``bgfetch`` meta key.
+
+A grouped request goes through the scheduler as usual. When its turn comes it is
+*parked*: it leaves the downloader, so that it takes none of the crawl's slots,
+and becomes a record. When the record has settled, the request is scheduled once
+more, and is answered at once with the record's response or failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, define, field
+from scrapy import Request
+
+from scrapy_bgfetch.exceptions import BackgroundFetchError, BadRequestError
+from scrapy_bgfetch.perform.requests import GROUPED, META_KEY, from_json
+from scrapy_bgfetch.response import failure_of, response_of
+from scrapy_bgfetch.rules.group_options import GroupOptions, merge, parse_group_options
+from scrapy_bgfetch.rules.validation import check_url
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+
+    from scrapy_bgfetch.perform.groups import Performer
+    from scrapy_bgfetch.perform.live import Group, LiveRecord
+    from scrapy_bgfetch.registration import BackgroundFetchRegistration
+    from scrapy_bgfetch.registry import Registry
+    from scrapy_bgfetch.store.base import Store
+
+logger = logging.getLogger(__name__)
+
+_PARKED = {"parked": True}
+CACHED_FLAG = "cached"  # Scrapy's own, so that its HTTP cache lets it alone
+
+
+def is_parked(request: Request) -> bool:
+    """Whether a request is on its way out of the engine."""
+    return bool(request.meta.get(META_KEY) == _PARKED)
+
+
+def parked(request: Request) -> Request:
+    """Return what leaves the engine in place of a request that became a record."""
+    meta = {META_KEY: _PARKED, "allow_offsite": True}
+    return Request(request.url, meta=meta, dont_filter=True)
+
+
+@define
+class _Open:
+    """A group that requests may still join."""
+
+    options: GroupOptions
+    group: Group
+    rejoined: set[int] = field(factory=set)
+
+
+class Grouping:
+    """Turns grouped requests into records, and records back into requests."""
+
+    def __init__(
+        self, crawler: Crawler, registry: Registry, performer: Performer, store: Store
+    ) -> None:
+        self._crawler = crawler
+        self._registry = registry
+        self._performer = performer
+        self._store = store
+        self._open: dict[str, _Open] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        registry.on_record = self.returned
+
+    async def park(self, request: Request) -> Request:
+        """Make a record of a grouped request; return what leaves in its place.
+
+        :raises BackgroundFetchError: its meta value is unusable, or contradicts
+            what an earlier request of the group said, or the group is refused.
+        """
+        options = parse_group_options(request.meta[META_KEY])
+        check_url(request.url, where="the URL of a grouped request")
+        lock = self._locks.setdefault(options.id, asyncio.Lock())
+        async with lock:
+            await self._join(options, request)
+        if not lock.locked():
+            self._locks.pop(options.id, None)
+        return parked(request)
+
+    def returned(
+        self, registration: BackgroundFetchRegistration, live: LiveRecord
+    ) -> None:
+        """Schedule the request of a settled record once more."""
+        if not live.row.request.get(GROUPED):
+            return
+        request = live.request
+        if request is None:
+            request = from_json(live.row.request, spider=self._crawler.spider)
+        value = {"id": registration.id, "uid": registration.uid, "record": live.index}
+        meta = {**request.meta, META_KEY: value}
+        engine = self._crawler.engine
+        assert engine is not None
+        engine.crawl(request.replace(meta=meta, dont_filter=True))
+
+    async def outcome(self, request: Request) -> Response:
+        """Return the response of a record that has settled.
+
+        :raises RecordError: it failed.
+        """
+        value = request.meta[META_KEY]
+        found = await self._registry.find(value["uid"])
+        if found is None or value["record"] >= len(found[0].records):
+            raise BackgroundFetchError(
+                f"{request.url} was a record of the background fetch {value['id']!r}, "
+                "but the state in BGFETCH_DIR does not know it any more."
+            )
+        group, registration = found
+        live = group.records[value["record"]]
+        if live.failure_reason:
+            record = registration.record(live)
+            raise failure_of(live, registration=registration, record=record)
+        flags = [META_KEY, CACHED_FLAG]
+        return response_of(live, registration.bodies, request=request, flags=flags)
+
+    def close_idle(self) -> None:
+        """The spider is idle: settle the groups that wait for no record any more."""
+        for id, entry in list(self._open.items()):
+            if entry.group.ending:
+                del self._open[id]
+            elif not entry.group.unannounced:
+                del self._open[id]
+                self._performer.close_group(entry.group)
+
+    async def _join(self, options: GroupOptions, request: Request) -> None:
+        entry = self._find_open(options)
+        if entry is None:
+            await self._open_group(options, request)
+            return
+        await self._agree(entry, merge(entry.options, options))
+        if self._rejoin(entry, request):
+            return
+        if await self._registry.append(entry.group, request) is None:
+            self._open.pop(options.id, None)
+            await self._open_group(options, request)
+
+    def _find_open(self, options: GroupOptions) -> _Open | None:
+        entry = self._open.get(options.id)
+        if entry is not None and not entry.group.ending:
+            return entry
+        registration = self._registry.active.get(options.id)
+        if registration is None:
+            return None
+        group = self._registry.group_of(registration)
+        said = group.row.options.get("group")
+        if said is None:
+            raise BadRequestError(
+                f"the id {options.id!r} names a background fetch that was registered "
+                "with fetch(): grouped requests cannot join it. Use another id."
+            )
+        entry = _Open(parse_group_options({"id": options.id, **said}), group)
+        self._open[options.id] = entry
+        return entry
+
+    async def _open_group(self, options: GroupOptions, request: Request) -> None:
+        registration = await self._registry.register(
+            options.id,
+            [request],
+            grouped=True,
+            title=options.title or "",
+            icons=options.icons or (),
+            download_total=options.download_total or 0,
+            expected=options.requests,
+            options={"group": _said(options)},
+        )
+        group = self._registry.group_of(registration)
+        self._open[options.id] = _Open(options, group)
+
+    async def _agree(self, entry: _Open, options: GroupOptions) -> None:
+        """Take over what a later request of the group brings."""
+        if options == entry.options:
+            return
+        group = entry.group
+        total = options.download_total or 0
+        if total != group.download_total:
+            await self._registry.check_room(total)
+        group.title, group.icons = options.title or "", options.icons or ()
+        group.download_total, group.expected = total, options.requests
+        entry.options = options
+        await self._store.amend(
+            group.uid,
+            title=group.title,
+            icons=group.icons,
+            download_total=total,
+            expected=group.expected,
+            options={"group": _said(options)},
+        )
+
+    def _rejoin(self, entry: _Open, request: Request) -> bool:
+        """Give a request the record that an earlier run made of it, if there is one.
+
+        A spider without JOBDIR yields its requests again when it is started again.
+        """
+        if entry.group.uid not in self._registry.taken_up:
+            return False
+        for live in entry.group.records:
+            if live.index not in entry.rejoined and _same(live, request):
+                entry.rejoined.add(live.index)
+                live.request = request
+                if live.announced:
+                    self.returned(self._registry.active[entry.group.row.id], live)
+                return True
+        return False
+
+
+def _same(live: LiveRecord, request: Request) -> bool:
+    if (live.url, live.row.method) != (request.url, request.method):
+        return False
+    return from_json(live.row.request, spider=None).body == request.body
+
+
+def _said(options: GroupOptions) -> dict[str, Any]:
+    said = asdict(options, recurse=False)
+    return {k: v for k, v in said.items() if k != "id" and v is not None}

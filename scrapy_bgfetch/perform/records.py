@@ -1,0 +1,241 @@
+"""Complete a record: attempts, one after another, until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from scrapy_bgfetch.model import FailureReason, RecordState
+from scrapy_bgfetch.perform.attempt import Again, Attempt, Failed, Outcome
+from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
+from scrapy_bgfetch.rules.file_names import collision_key, file_name, unique_name
+from scrapy_bgfetch.rules.resume import Restart, RetryLater
+from scrapy_bgfetch.store.base import Mark, Settlement, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrapy_bgfetch.model import Head
+    from scrapy_bgfetch.perform.attempt import Context
+    from scrapy_bgfetch.perform.live import LiveRecord
+    from scrapy_bgfetch.rules.backoff import Budgets
+
+logger = logging.getLogger(__name__)
+
+
+class Records:
+    """Completes records, one attempt at a time.
+
+    :param failed: called at once with a record whose outcome is a failure,
+        before it is kept.
+    :param waiting: called with a record that may go on now.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        failed: Callable[[LiveRecord, FailureReason], None],
+        waiting: Callable[[LiveRecord], None],
+    ) -> None:
+        self._context = context
+        self._failed = failed
+        self._waiting = waiting
+        self._budgets = context.budgets
+        self.active: set[LiveRecord] = set()
+
+    async def attempt(self, record: LiveRecord) -> bool:
+        """Make one attempt and act on its outcome; return whether it has ended."""
+        number = await self._context.store.claim(record.row.uid, record.index)
+        if number is None:
+            record.settle(FailureReason.ABORTED, "The state has it as ended.")
+            return True
+        record.attempt, record.state = number, RecordState.ACTIVE
+        before = record.stored
+        self.active.add(record)
+        try:
+            outcome = await self._outcome(record, number)
+        finally:
+            self.active.discard(record)
+        if record.group.ending:
+            return False
+        return await self._conclude(record, outcome, progress=record.stored > before)
+
+    async def checkpoint(self) -> None:
+        """Record how far the active records have come, all in one transaction."""
+        records = [r for r in self.active if r.stored != r.marked]
+        await self.mark(records)
+
+    async def mark(self, records: list[LiveRecord]) -> None:
+        """Record how far these records have come."""
+        if records:
+            await self._context.store.checkpoint([_mark(r) for r in records])
+
+    async def _outcome(self, record: LiveRecord, number: int) -> Outcome | None:
+        """Return what came of an attempt, None when it was interrupted."""
+        attempt = Attempt(self._context, record, number)
+        task = asyncio.ensure_future(attempt.run())
+        record.attempt_task = task
+        group = record.group
+        if group.ending or group.paused or group.suspended:
+            task.cancel()
+        await asyncio.wait({task})
+        record.attempt_task = None
+        if task.cancelled():
+            return None
+        error = task.exception()
+        if error is None:
+            return task.result()
+        logger.error(
+            "The attempt at %s failed unexpectedly.", record.url, exc_info=error
+        )
+        why = f"{type(error).__name__}: {error}"
+        return Failed(FailureReason.FETCH_ERROR, why)
+
+    async def _conclude(
+        self, record: LiveRecord, outcome: Outcome | None, *, progress: bool
+    ) -> bool:
+        if outcome is None:
+            await self._release(record)
+            return False
+        if isinstance(outcome, Again):
+            return await self._again(record, outcome, progress=progress)
+        if isinstance(outcome, Failed):
+            return await self._fail(record, outcome)
+        return await self._succeed(record)
+
+    async def _again(
+        self, record: LiveRecord, again: Again, *, progress: bool
+    ) -> bool:
+        budgets = record.budgets or self._budgets
+        if progress:
+            budgets = budgets.progressed(self._budgets)
+        restart = isinstance(again.decision, Restart)
+        left = budgets.spend_restart() if restart else budgets.spend_resumption()
+        if left is None or record.row.method != "GET":
+            return await self._fail(record, again.last)
+        record.budgets = left
+        if restart:
+            self._drop(record)
+        await self._release(record)
+        wait = self._wait(again.decision, left)
+        logger.info("%s is tried again in %.1f s: %s", record.url, wait, again.last.why)
+        loop = asyncio.get_running_loop()
+        record.timer = loop.call_later(wait, self._timed, record)
+        return False
+
+    def _timed(self, record: LiveRecord) -> None:
+        record.timer = None
+        self._waiting(record)
+
+    def _wait(self, decision: RetryLater | Restart, left: Budgets) -> float:
+        if isinstance(decision, Restart):
+            return 0.0
+        settings, cap = self._context.settings, self._context.settings.retry_max_delay
+        asked = parse_retry_after(decision.after, now=time.time(), cap=cap)
+        if asked is not None:
+            return asked
+        retry = max(self._budgets.resumptions - left.resumptions, 1)
+        jitter = random.random()  # noqa: S311
+        return delay(retry, base=settings.retry_delay, cap=cap, jitter=jitter)
+
+    async def _release(self, record: LiveRecord) -> None:
+        await self.mark([record])
+        store = self._context.store
+        await store.release(record.row.uid, record.index, record.attempt)
+        record.state = RecordState.PENDING
+
+    async def _succeed(self, record: LiveRecord) -> bool:
+        have = self._context.bodies.part_length(record.part)
+        if have != record.stored:
+            why = f"the part file of {record.url} has {have} of {record.stored} bytes."
+            failed = Failed(FailureReason.FETCH_ERROR, why)
+            return await self._again(record, Again(Restart(why), failed), progress=False)
+        assert record.group.delegate is not None
+        record.size = record.stored
+        path = self._reserve(record, await record.group.delegate.file_name(record))
+        if not await self._keep(record, FailureReason.NONE, path=path):
+            return False
+        self._context.bodies.publish(record.part, path)
+        record.path = path
+        record.settle(FailureReason.NONE)
+        return True
+
+    async def _fail(self, record: LiveRecord, failed: Failed) -> bool:
+        self._failed(record, failed.reason)
+        path = None
+        if failed.reason is not FailureReason.DOWNLOAD_TOTAL_EXCEEDED:
+            self._drop(record)
+        if failed.reason is FailureReason.BAD_STATUS:
+            path = self._keep_error_body(record, failed.head, failed.body)
+        if not await self._keep(record, failed.reason, path=path, why=failed.why):
+            return False
+        if path is not None:
+            self._context.bodies.publish(record.part, path)
+            record.path = path
+        else:
+            self._context.bodies.discard(record.part)
+        record.settle(failed.reason, failed.why)
+        return True
+
+    def _keep_error_body(
+        self, record: LiveRecord, head: Head | None, body: bytes
+    ) -> str | None:
+        """Write the page that came with a bad status; it is exposed too (83)."""
+        record.head, record.size = head, len(body)
+        if head is None or not body:
+            return None
+        part = self._context.bodies.open_part(record.part, 0)
+        try:
+            part.write(body)
+        finally:
+            part.close()
+        return self._reserve(record, f"{file_name(record.url, head)}.{head.status}")
+
+    async def _keep(
+        self,
+        record: LiveRecord,
+        reason: FailureReason,
+        *,
+        path: str | None,
+        why: str = "",
+    ) -> bool:
+        """Write the end of a record to the store; False when it came too late."""
+        end = Settlement(
+            uid=record.row.uid,
+            index=record.index,
+            attempt=record.attempt,
+            failure_reason=reason,
+            stored=record.stored,
+            wire=record.wire - record.marked_wire,
+            size=record.size,
+            head=record.head,
+            path=path,
+            error=why,
+        )
+        verdicts = await self._context.store.settle_records([end])
+        return verdicts == [Verdict.KEPT]
+
+    def _reserve(self, record: LiveRecord, name: str) -> str:
+        """Return a path that no other record of the group has."""
+        group = record.group
+        path = unique_name(
+            f"{group.folder}/{name}", lambda p: collision_key(p) in group.names
+        )
+        group.names.add(collision_key(path))
+        return path
+
+    def _drop(self, record: LiveRecord) -> None:
+        """Forget the bytes that came so far, and the head they belong to."""
+        record.drop_bytes()
+        record.head, record.size, record.encoded = None, None, False
+        self._context.bodies.discard(record.part)
+
+
+def _mark(record: LiveRecord) -> Mark:
+    wire = record.wire - record.marked_wire
+    record.marked, record.marked_wire = record.stored, record.wire
+    return Mark(record.row.uid, record.index, record.attempt, record.stored, wire)

@@ -1,0 +1,126 @@
+"""The form in which a request is kept, and the request of one attempt."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from scrapy.utils.request import request_from_dict
+
+from scrapy_bgfetch.exceptions import BadRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrapy import Request, Spider
+
+META_KEY = "bgfetch"
+GROUPED = "grouped"
+_CREDENTIAL_FIELDS = {b"authorization", b"cookie", b"proxy-authorization"}
+_JSON_KEYS = ("meta", "cb_kwargs", "flags")
+
+
+def to_json(
+    request: Request, *, spider: Spider | None, credentials: bool
+) -> dict[str, Any]:
+    """Return the request as JSON values, without credentials unless asked.
+
+    Callback and errback are kept by name, and the form says that it is that of a
+    grouped request; without a ``spider`` they are dropped (behaviour 12).
+
+    :raises BadRequestError: the callback is no method of the spider, or meta or
+        cb_kwargs hold something that JSON cannot carry.
+    """
+    if spider is None:
+        request = request.replace(callback=None, errback=None)
+    try:
+        kept = request.to_dict(spider=spider)
+    except ValueError as error:
+        raise BadRequestError(
+            f"{request} cannot be kept, so it could not be resumed: {error}. Use "
+            "methods of the spider as callback and errback."
+        ) from error
+    kept["headers"] = _headers_to_json(request, credentials=credentials)
+    kept["body"] = base64.b64encode(request.body).decode("ascii")
+    if not credentials:
+        kept["cookies"] = {}
+        kept["meta"] = _without_proxy_credentials(kept["meta"])
+    if spider is not None:
+        kept[GROUPED] = True
+    _check_json(request, kept)
+    return kept
+
+
+def from_json(kept: Mapping[str, Any], *, spider: Spider | None) -> Request:
+    """Return the request that :func:`to_json` kept."""
+    headers: dict[bytes, list[bytes]] = {}
+    for name, value in kept["headers"]:
+        headers.setdefault(name.encode("latin-1"), []).append(value.encode("latin-1"))
+    body = base64.b64decode(kept["body"])
+    known = {key: value for key, value in kept.items() if key != GROUPED}
+    return request_from_dict({**known, "headers": headers, "body": body}, spider=spider)
+
+
+def attempt_request(
+    request: Request, token: str, slot: str, fields: Mapping[str, str]
+) -> Request:
+    """Return the request that goes through the downloader for one attempt.
+
+    Retries and the cache are ours (DESIGN 2), so Scrapy's stand aside.
+    """
+    meta = {
+        **request.meta,
+        META_KEY: {"attempt": token},
+        "download_slot": slot,
+        "dont_retry": True,
+        "dont_cache": True,
+    }
+    copy = request.replace(meta=meta, callback=None, errback=None)
+    for name, value in fields.items():
+        copy.headers[name] = value
+    return copy
+
+
+def _headers_to_json(request: Request, *, credentials: bool) -> list[list[str]]:
+    return [
+        [name.decode("latin-1"), value.decode("latin-1")]
+        for name, values in request.headers.items()
+        if credentials or name.lower() not in _CREDENTIAL_FIELDS
+        for value in values
+    ]
+
+
+def _without_proxy_credentials(meta: dict[str, Any]) -> dict[str, Any]:
+    proxy = meta.get("proxy")
+    if isinstance(proxy, str) and "@" in urlsplit(proxy).netloc:
+        return {key: value for key, value in meta.items() if key != "proxy"}
+    return meta
+
+
+def _check_json(request: Request, kept: dict[str, Any]) -> None:
+    for key in _JSON_KEYS:
+        try:
+            same = json.loads(json.dumps(kept[key])) == _lists(kept[key])
+        except (TypeError, ValueError) as error:
+            raise _not_json(request, key, str(error)) from error
+        if not same:
+            raise _not_json(request, key, "it would come back changed")
+    json.dumps(kept)
+
+
+def _not_json(request: Request, key: str, why: str) -> BadRequestError:
+    return BadRequestError(
+        f"{request} cannot be kept, so it could not be resumed: its {key} must hold "
+        f"JSON values only ({why})."
+    )
+
+
+def _lists(value: Any) -> Any:
+    """Return the value with its tuples as lists, as JSON gives them back."""
+    if isinstance(value, (list, tuple)):
+        return [_lists(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return value

@@ -1,0 +1,442 @@
+"""What users hold: a background fetch, and the records in it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from scrapy import Request
+
+from scrapy_bgfetch.exceptions import BadRequestError, InvalidStateError, SuspendedError
+from scrapy_bgfetch.model import FailureReason, RecordState, Result
+from scrapy_bgfetch.perform.requests import from_json
+from scrapy_bgfetch.response import failure_of, response_of
+from scrapy_bgfetch.rules.matching import Candidate, MatchOptions, matches
+from scrapy_bgfetch.rules.validation import check_icons, check_title, resolve_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from pathlib import Path
+
+    from scrapy_bgfetch.bodies.local import LocalBodies
+    from scrapy_bgfetch.events import BackgroundFetchEvent
+    from scrapy_bgfetch.perform.groups import Performer
+    from scrapy_bgfetch.perform.live import Group, LiveRecord
+    from scrapy_bgfetch.response import BackgroundFetchResponse
+    from scrapy_bgfetch.store.base import Store
+
+    Listener = Callable[[BackgroundFetchEvent], Any]
+
+logger = logging.getLogger(__name__)
+
+
+@frozen
+class Workshop:
+    """What registrations act through."""
+
+    performer: Performer
+    store: Store
+    bodies: LocalBodies
+
+
+@frozen
+class Snapshot:
+    """The values of a handle: they change only together with an event (67)."""
+
+    uploaded: int
+    downloaded: int
+    result: Result
+    failure_reason: FailureReason
+
+
+class BackgroundFetchRegistration:
+    """A background fetch.
+
+    There is one object for each background fetch of a crawl (behaviour 24); an
+    old one never acts on a later background fetch of the same id (73).
+    """
+
+    def __init__(self, group: Group, workshop: Workshop) -> None:
+        self._group = group
+        self._workshop = workshop
+        self._listeners: list[Listener] = []
+        self.onprogress: Listener | None = None
+        self.refresh()
+
+    def __repr__(self) -> str:
+        state = self.result or ("paused" if self.paused else "active")
+        return f"<BackgroundFetchRegistration {self.id!r} {state}>"
+
+    @property
+    def id(self) -> str:
+        """The id that its caller chose; unique among the active ones (22)."""
+        return self._group.row.id
+
+    @property
+    def uid(self) -> str:
+        """An id that is never used again (184)."""
+        return self._group.uid
+
+    @property
+    def title(self) -> str:
+        """What to call it when talking to people."""
+        return self._group.title
+
+    @property
+    def icons(self) -> tuple[dict[str, Any], ...]:
+        """Its icons, with ``src``, ``sizes`` and ``type``."""
+        return self._group.icons
+
+    @property
+    def upload_total(self) -> int:
+        """How many bytes its requests send, in their bodies (98)."""
+        return self._group.row.upload_total
+
+    @property
+    def uploaded(self) -> int:
+        """How many of those bytes were sent."""
+        return self._snapshot.uploaded
+
+    @property
+    def download_total(self) -> int:
+        """The most bytes that it may store, over all records; 0 for no limit."""
+        return self._group.download_total
+
+    @property
+    def downloaded(self) -> int:
+        """How many body bytes are stored now, decoded; it can fall (3, 49)."""
+        return self._snapshot.downloaded
+
+    @property
+    def result(self) -> Result:
+        """"" while it is active, then ``"success"`` or ``"failure"``."""
+        return self._snapshot.result
+
+    @property
+    def failure_reason(self) -> FailureReason:
+        """Why it failed; "" while it is active and after success."""
+        return self._snapshot.failure_reason
+
+    @property
+    def records_available(self) -> bool:
+        """Whether :meth:`match` may be called: until all handlers have ended."""
+        return self._group.records_available
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for :meth:`resume`."""
+        return self._group.paused
+
+    @property
+    def created_at(self) -> float:
+        """When it was registered, in seconds since the epoch."""
+        return self._group.row.created_at
+
+    @property
+    def settled_at(self) -> float | None:
+        """When it ended, in seconds since the epoch; None while it is active."""
+        return self._group.settled_at
+
+    @property
+    def base_url(self) -> str:
+        """The URL against which relative URLs are resolved."""
+        group = self._group
+        return group.row.base_url or (group.records[0].url if group.records else "")
+
+    @property
+    def records(self) -> tuple[BackgroundFetchRecord, ...]:
+        """All records, in the order of registration; always readable."""
+        return tuple(self.record(live) for live in self._group.records)
+
+    async def match(
+        self,
+        request: str | Request,
+        *,
+        ignore_search: bool = False,
+        ignore_method: bool = False,
+        ignore_vary: bool = False,
+    ) -> BackgroundFetchRecord | None:
+        """Return the first record of :meth:`match_all`, None when none matches."""
+        found = await self.match_all(
+            request,
+            ignore_search=ignore_search,
+            ignore_method=ignore_method,
+            ignore_vary=ignore_vary,
+        )
+        return found[0] if found else None
+
+    async def match_all(
+        self,
+        request: str | Request | None = None,
+        *,
+        ignore_search: bool = False,
+        ignore_method: bool = False,
+        ignore_vary: bool = False,
+    ) -> list[BackgroundFetchRecord]:
+        """Return the records that match a request, all of them without one (77).
+
+        A relative URL is resolved against the ``base_url`` that was given to
+        ``fetch``, otherwise against the first record's URL. Each call returns new
+        objects (84).
+
+        :raises InvalidStateError: ``records_available`` is False (74).
+        """
+        if not self.records_available:
+            raise InvalidStateError(
+                f"the records of {self.id!r} are no longer available: all handlers of "
+                "its event have ended. Use `records` to read what is kept of them."
+            )
+        if request is None:
+            return list(self.records)
+        options = MatchOptions(
+            ignore_search=ignore_search,
+            ignore_method=ignore_method,
+            ignore_vary=ignore_vary,
+        )
+        query = self._query(request)
+        return [
+            self.record(live)
+            for live in self._group.records
+            if matches(query, _candidate(live), options)
+        ]
+
+    async def abort(self) -> bool:
+        """Abort; True when it was active, False when it had ended already (71).
+
+        When this returns, the id is free and the transfers have been cut; the
+        records that had ended before stay readable (57).
+        """
+        return await self._workshop.performer.abort(self._group)
+
+    async def pause(self) -> None:
+        """Stop its bytes and keep them, also over a restart (56).
+
+        :raises InvalidStateError: it has ended, or a request is not GET.
+        """
+        await self._workshop.performer.pause(self._group)
+
+    async def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        await self._workshop.performer.resume(self._group)
+
+    async def settled(self) -> BackgroundFetchRegistration:
+        """Wait until it has ended, well or not, and return it.
+
+        :raises SuspendedError: the spider is closing; it goes on next time.
+        """
+        if self._group.finished is not None:
+            await asyncio.shield(self._group.finished)
+        return self
+
+    def add_event_listener(self, type: str, listener: Listener) -> None:
+        """Call ``listener``, which may be async, with each ``progress`` event.
+
+        :raises BadRequestError: there is no event of that name.
+        """
+        _check_event(type)
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def remove_event_listener(self, type: str, listener: Listener) -> None:
+        """Undo :meth:`add_event_listener`; unknown listeners are ignored."""
+        _check_event(type)
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def update(
+        self, *, title: str | None = None, icons: Sequence[Any] | None = None
+    ) -> None:
+        """Change what is shown of it; what is None stays."""
+        changes: dict[str, Any] = {}
+        if title is not None:
+            changes["title"] = self._group.title = check_title(title)
+        if icons is not None:
+            changes["icons"] = self._group.icons = check_icons(icons)
+        if changes:
+            await self._workshop.store.amend(self.uid, **changes)
+
+    # -- for the floor that reports -------------------------------------------
+
+    @property
+    def numbers(self) -> Snapshot:
+        """The values that its handle shows now."""
+        return self._snapshot
+
+    def refresh(self) -> None:
+        """Take over the values as they are now."""
+        group = self._group
+        self._snapshot = Snapshot(
+            group.uploaded, group.downloaded, group.result, group.failure_reason
+        )
+
+    async def dispatch(self, event: BackgroundFetchEvent) -> None:
+        """Call the progress listeners; one that raises is logged."""
+        listeners = list(self._listeners)
+        if self.onprogress is not None:
+            listeners.append(self.onprogress)
+        for listener in listeners:
+            try:
+                result = listener(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logger.exception("A progress listener of %r failed.", self.id)
+
+    @property
+    def bodies(self) -> LocalBodies:
+        """Where its files are."""
+        return self._workshop.bodies
+
+    def record(self, live: LiveRecord) -> BackgroundFetchRecord:
+        return BackgroundFetchRecord(self, live, self._workshop.bodies)
+
+    def _query(self, request: str | Request) -> Candidate:
+        if isinstance(request, Request):
+            return Candidate(request.url, request.method, _fields(request), None)
+        if not isinstance(request, str):
+            raise BadRequestError(
+                f"match takes a URL or a scrapy.Request, not {type(request).__name__}."
+            )
+        escaped = Request(resolve_url(request, self.base_url)).url
+        return Candidate(escaped, "GET", (), None)
+
+
+class BackgroundFetchRecord:
+    """One request of a background fetch, and its response."""
+
+    def __init__(
+        self,
+        registration: BackgroundFetchRegistration,
+        live: LiveRecord,
+        bodies: LocalBodies,
+    ) -> None:
+        self.registration = registration
+        self._live = live
+        self._bodies = bodies
+
+    def __repr__(self) -> str:
+        return f"<BackgroundFetchRecord {self.index} {self.url} {self.state}>"
+
+    @property
+    def request(self) -> Request:
+        """A copy of the request, with its body (78)."""
+        live = self._live
+        if live.request is not None:
+            return live.request.copy()
+        return from_json(live.row.request, spider=None)
+
+    @property
+    def index(self) -> int:
+        """Its number in the background fetch, from 0."""
+        return self._live.index
+
+    @property
+    def url(self) -> str:
+        """The URL of its request, before redirects (59)."""
+        return self._live.url
+
+    @property
+    def state(self) -> RecordState:
+        """``pending``, ``active`` or ``settled``."""
+        return self._live.state
+
+    @property
+    def failure_reason(self) -> FailureReason:
+        """Why it failed; "" while it is under way and after success."""
+        return self._live.failure_reason
+
+    @property
+    def error(self) -> str:
+        """What went wrong, in words; "" when nothing did."""
+        return self._live.error
+
+    @property
+    def status(self) -> int | None:
+        """The status of its response, None while there is none."""
+        head = self._live.head
+        return head.status if head is not None else None
+
+    @property
+    def downloaded(self) -> int:
+        """How many bytes of its body are stored now."""
+        return self._live.stored
+
+    @property
+    def size(self) -> int | None:
+        """The length of its complete body in bytes, None while it is not known."""
+        return self._live.size
+
+    @property
+    def path(self) -> Path | None:
+        """Where its settled file is; None before, and when it left none."""
+        live = self._live
+        settled = live.settled and live.path is not None
+        return self._bodies.files / str(live.path) if settled else None
+
+    @property
+    def response_ready(self) -> ResponseReady:
+        """Await it for the response; it is there as soon as the head is (79)."""
+        return ResponseReady(self)
+
+    async def response(self) -> BackgroundFetchResponse:
+        """Wait for the head and return a new response.
+
+        :raises RecordError: the record failed without a response that is
+            readable: AbortError, FetchError, QuotaExceeded or
+            DownloadTotalExceeded (6, 81, 82).
+        :raises SuspendedError: the spider is closing.
+        """
+        live = self._live
+        while True:
+            if live.settled and live.failure_reason in _UNREADABLE:
+                raise self.failure()
+            if live.head is not None:
+                return response_of(live, self._bodies, request=self.request)
+            if live.group.suspended:
+                raise SuspendedError(
+                    f"the spider is closing: {live.url} goes on next time"
+                )
+            await live.changed()
+
+    def failure(self) -> Exception:
+        """Return the exception of a record that has failed."""
+        return failure_of(self._live, registration=self.registration, record=self)
+
+
+class ResponseReady:
+    """Something to await, as often as one likes (behaviours 79, 84)."""
+
+    def __init__(self, record: BackgroundFetchRecord) -> None:
+        self._record = record
+
+    def __await__(self) -> Generator[Any, None, BackgroundFetchResponse]:
+        waiting: Awaitable[BackgroundFetchResponse] = self._record.response()
+        return waiting.__await__()
+
+
+_UNREADABLE = frozenset(FailureReason) - {FailureReason.NONE, FailureReason.BAD_STATUS}
+
+
+def _candidate(live: LiveRecord) -> Candidate:
+    vary = live.head.get("Vary") if live.head is not None else None
+    lines = tuple((name, value) for name, value in live.row.request["headers"])
+    return Candidate(live.url, live.row.method, lines, vary)
+
+
+def _fields(request: Request) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, values in request.headers.items()
+        for value in values
+    )
+
+
+def _check_event(type: str) -> None:
+    if type != "progress":
+        raise BadRequestError(
+            f"a registration has no event {type!r}: it has 'progress'. Success, fail, "
+            "abort and click are Scrapy signals, in scrapy_bgfetch.signals."
+        )

@@ -1,0 +1,172 @@
+"""Tells Scrapy and the plug-ins what happens: events, signals, hooks, stats."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import humanize
+from attrs import define, field
+
+from scrapy_bgfetch import signals
+from scrapy_bgfetch.events import BackgroundFetchEvent, BackgroundFetchUpdateUIEvent
+from scrapy_bgfetch.model import FailureReason
+from scrapy_bgfetch.response import response_of
+from scrapy_bgfetch.rules.file_names import file_name, safe_relative_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrapy.crawler import Crawler
+
+    from scrapy_bgfetch.bodies.local import LocalBodies
+    from scrapy_bgfetch.perform.live import LiveRecord
+    from scrapy_bgfetch.plugins.dispatcher import Dispatcher
+    from scrapy_bgfetch.registration import (
+        BackgroundFetchRecord,
+        BackgroundFetchRegistration,
+        Snapshot,
+    )
+    from scrapy_bgfetch.response import BackgroundFetchResponse
+
+logger = logging.getLogger(__name__)
+
+
+@define
+class Reporter:
+    """The delegate of one background fetch.
+
+    :ivar on_released: called when its id is free.
+    :ivar on_record: called with each record that has settled.
+    """
+
+    registration: BackgroundFetchRegistration
+    crawler: Crawler
+    dispatcher: Dispatcher
+    bodies: LocalBodies
+    on_released: Callable[[BackgroundFetchRegistration], None]
+    on_record: Callable[[BackgroundFetchRegistration, LiveRecord], None]
+    _sent: Snapshot | None = field(default=None, init=False)
+
+    async def registered(self) -> None:
+        """Say that it was registered."""
+        self._count("registered")
+        await self._signal(signals.bgfetch_registered)
+
+    def released(self) -> None:
+        """Free the id; the handle has its last values before any event (35)."""
+        self.registration.refresh()
+        self.on_released(self.registration)
+
+    async def progress(self) -> None:
+        """Send a progress event, when a number has changed (68)."""
+        self.registration.refresh()
+        if self.registration.numbers != self._sent:
+            await self._send_progress()
+
+    async def response_started(self, record: LiveRecord) -> None:
+        """Ask the plug-ins whether they want the body.
+
+        :raises NotAllowedError: one of them refused it.
+        """
+        await self.dispatcher.ask(
+            "bgfetch_response_started",
+            registration=self.registration,
+            record=self._record(record),
+            response=self._response(record),
+        )
+
+    async def file_name(self, record: LiveRecord) -> str:
+        """Let the plug-ins name the file; whatever they say is made safe."""
+        name = await self.dispatcher.first(
+            "bgfetch_file_name",
+            registration=self.registration,
+            record=self._record(record),
+            response=self._response(record),
+        )
+        if not isinstance(name, str):
+            assert record.head is not None
+            name = file_name(record.url, record.head)
+        return safe_relative_path(name)
+
+    async def record_settled(self, record: LiveRecord) -> None:
+        """Send the signal, call the hooks, hand the record back to its spider."""
+        said = self._record(record)
+        self.registration.refresh()
+        self._count("record_settled")
+        self._count(f"record_settled/{record.failure_reason or 'success'}")
+        self._count("wire_bytes", record.wire)
+        if record.failure_reason is FailureReason.NONE:
+            self._count("downloaded_bytes", record.stored)
+        await self._signal(signals.bgfetch_record_settled, record=said)
+        await self.dispatcher.call(
+            "bgfetch_record_settled", registration=self.registration, record=said
+        )
+        self.on_record(self.registration, record)
+
+    async def settled(self) -> None:
+        """Send the last progress and the one terminal event (36), call the hooks."""
+        registration = self.registration
+        registration.refresh()
+        await self._send_progress()
+        signal, event, stat = _terminal(registration)
+        self._count(stat)
+        self._log()
+        await self._signal(signal, event=event)
+        await self.dispatcher.call("bgfetch_settled", registration=registration)
+        event.active = False
+
+    async def _send_progress(self) -> None:
+        self._sent = self.registration.numbers
+        self._count("progress")
+        await self.registration.dispatch(
+            BackgroundFetchEvent("progress", self.registration)
+        )
+        await self._signal(signals.bgfetch_progress)
+
+    async def _signal(self, signal: object, **arguments: object) -> None:
+        await self.crawler.signals.send_catch_log_async(
+            signal,
+            registration=self.registration,
+            spider=self.crawler.spider,
+            **arguments,
+        )
+
+    def _count(self, stat: str, amount: int = 1) -> None:
+        assert self.crawler.stats is not None
+        self.crawler.stats.inc_value(f"bgfetch/{stat}", amount)
+
+    def _record(self, record: LiveRecord) -> BackgroundFetchRecord:
+        return self.registration.record(record)
+
+    def _response(self, record: LiveRecord) -> BackgroundFetchResponse:
+        return response_of(record, self.bodies, request=record.request)
+
+    def _log(self) -> None:
+        registration = self.registration
+        records = registration.records
+        good = sum(not record.failure_reason for record in records)
+        logger.info(
+            "Background fetch %r: %s%s, %d of %d files, %s",
+            registration.id,
+            registration.result,
+            f" ({registration.failure_reason})" if registration.failure_reason else "",
+            good,
+            len(records),
+            humanize.naturalsize(registration.downloaded, binary=True),
+            extra={"spider": self.crawler.spider},
+        )
+
+
+def _terminal(
+    registration: BackgroundFetchRegistration,
+) -> tuple[object, BackgroundFetchEvent, str]:
+    reason = registration.failure_reason
+    if reason is FailureReason.ABORTED:
+        event = BackgroundFetchEvent("backgroundfetchabort", registration)
+        return signals.bgfetch_abort, event, "abort"
+    if reason is FailureReason.NONE:
+        success = BackgroundFetchUpdateUIEvent("backgroundfetchsuccess", registration)
+        return signals.bgfetch_success, success, "success"
+    fail = BackgroundFetchUpdateUIEvent("backgroundfetchfail", registration)
+    return signals.bgfetch_fail, fail, "fail"

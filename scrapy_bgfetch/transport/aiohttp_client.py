@@ -1,0 +1,201 @@
+"""The transport on aiohttp's public client API."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import yarl
+
+from scrapy_bgfetch.model import Head
+from scrapy_bgfetch.settings import bind_address
+from scrapy_bgfetch.transport.base import TransportError
+
+if TYPE_CHECKING:
+    from scrapy import Request
+
+    from scrapy_bgfetch.settings import Network
+
+READ_SIZE = 256 * 1024
+
+_TLS_VERSIONS = {
+    "TLSv1.0": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+_PERMANENT = (
+    aiohttp.InvalidURL,
+    aiohttp.ClientSSLError,
+    ssl.SSLCertVerificationError,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+def ssl_context(network: Network) -> ssl.SSLContext:
+    """Return the TLS context that Scrapy's settings ask for."""
+    context = ssl.create_default_context()
+    if not network.verify_certificates:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if network.tls_minimum:
+        context.minimum_version = _TLS_VERSIONS[network.tls_minimum]
+    if network.tls_maximum:
+        context.maximum_version = _TLS_VERSIONS[network.tls_maximum]
+    if network.tls_ciphers:
+        context.set_ciphers(network.tls_ciphers)
+    return context
+
+
+class AiohttpExchange:
+    """One answered request of :class:`AiohttpTransport`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self._response = response
+        self._url = url
+        self.head = Head(url, response.status, _field_lines(response))
+        version = response.version
+        self.protocol = f"HTTP/{version.major}.{version.minor}" if version else None
+        connection = response.connection
+        transport = connection.transport if connection else None
+        self.ip_address = _peer_address(transport)
+        self.certificate = _peer_certificate(transport)
+
+    async def read(self) -> bytes:
+        """Return what has arrived, up to twice READ_SIZE bytes."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise _transport_error(error, self._url) from error
+
+    def close(self) -> None:
+        """Give a connection back whose body has ended, close any other."""
+        self._response.close()
+
+
+class AiohttpTransport:
+    """One session for each local address, made when it is first used."""
+
+    def __init__(self, network: Network, *, stall_timeout: float) -> None:
+        self._network = network
+        self._stall_timeout = stall_timeout
+        self._ssl = ssl_context(network)
+        self._sessions: dict[tuple[str, int] | None, aiohttp.ClientSession] = {}
+
+    async def open(self, request: Request) -> AiohttpExchange:
+        """Send the request as the downloader middlewares left it.
+
+        The head must arrive within ``download_timeout``.
+        """
+        timeout = float(request.meta.get("download_timeout", self._network.timeout))
+        started = time.monotonic()
+        try:
+            response = await asyncio.wait_for(self._send(request), timeout or None)
+        except asyncio.TimeoutError as error:
+            raise TransportError(
+                f"{request.url} did not answer within {timeout:g} seconds.",
+                temporary=True,
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _transport_error(error, request.url) from error
+        request.meta["download_latency"] = time.monotonic() - started
+        return AiohttpExchange(response, request.url)
+
+    async def close(self) -> None:
+        """Close all sessions."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+        session = self._session(bind_address(request.meta.get("bindaddress")))
+        return await session.request(
+            request.method,
+            yarl.URL(request.url, encoded=True),
+            data=request.body or None,
+            headers=_fields(request),
+            allow_redirects=False,
+            ssl=self._ssl,
+            **_proxy(request),
+        )
+
+    def _session(self, local: tuple[str, int] | None) -> aiohttp.ClientSession:
+        local = local or self._network.bind_address
+        if local not in self._sessions:
+            self._sessions[local] = self._new_session(local)
+        return self._sessions[local]
+
+    def _new_session(self, local: tuple[str, int] | None) -> aiohttp.ClientSession:
+        # The slots of the downloads are counted elsewhere: no limit here.
+        connector = aiohttp.TCPConnector(limit=0, local_addr=local)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=READ_SIZE,
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=self._stall_timeout),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )  # fmt: skip
+
+
+def _fields(request: Request) -> list[tuple[str, str]]:
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, values in request.headers.items()
+        if name.lower() != b"proxy-authorization"
+        for value in values
+    ]
+
+
+def _proxy(request: Request) -> dict[str, Any]:
+    proxy = request.meta.get("proxy")
+    if not proxy:
+        return {}
+    url = yarl.URL(proxy if "://" in proxy else f"http://{proxy}")
+    if url.scheme not in {"http", "https"}:
+        raise TransportError(
+            f"a proxy with the scheme {url.scheme!r} is not supported for background "
+            "fetches: use an http:// or https:// proxy.",
+            temporary=False,
+        )
+    credentials = request.headers.get(b"Proxy-Authorization")
+    if credentials is None:
+        return {"proxy": url}
+    fields = {"Proxy-Authorization": credentials.decode("latin-1")}
+    return {"proxy": url, "proxy_headers": fields}
+
+
+def _field_lines(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in response.raw_headers
+    )
+
+
+def _peer_address(transport: asyncio.Transport | None) -> Any:
+    peer = transport.get_extra_info("peername") if transport else None
+    try:
+        return ipaddress.ip_address(peer[0]) if peer else None
+    except ValueError:
+        return None
+
+
+def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
+    tls = transport.get_extra_info("ssl_object") if transport else None
+    return tls.getpeercert(binary_form=True) if tls else None
+
+
+def _transport_error(error: Exception, url: str) -> TransportError:
+    if isinstance(error, TransportError):
+        return error
+    if isinstance(error, asyncio.TimeoutError):
+        return TransportError(f"{url} sent no byte for too long.", temporary=True)
+    said = str(error) or type(error).__name__
+    return TransportError(
+        f"{url} could not be read: {said}.",
+        temporary=not isinstance(error, (*_PERMANENT, ValueError)),
+    )
