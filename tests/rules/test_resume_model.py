@@ -1,0 +1,281 @@
+"""Downloads from a server that holds a changing file and answers as it likes.
+
+Whatever it does, a download ends, and what it calls done is a body that the server
+really had (B4-B7, B10-B12).
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, evolve, frozen
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from scrapy_bgfetch.model import Head
+from scrapy_bgfetch.rules.backoff import Budgets
+from scrapy_bgfetch.rules.resume import (
+    Append,
+    Decision,
+    Done,
+    Fail,
+    Replace,
+    Restart,
+    RetryLater,
+    Stored,
+    after_body,
+    content_encoded,
+    decide,
+    discards,
+    range_fields,
+    stored_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST = 8
+BUDGETS = Budgets(restarts=3, resumptions=2)
+MOST_ATTEMPTS = 4 * 3 * (LONGEST + 2)  # what Budgets promises
+
+
+@frozen
+class Move:
+    """What the server does to its file, and then with one request."""
+
+    tick: int = 0  # seconds that pass before
+    length: int | None = None  # the file is changed, and is this long now
+    status: int = 200  # 416 and 503 are answered whatever was asked
+    blind: bool = False  # ignores If-Range
+    deaf: bool = False  # ignores Range
+    unasked: bool = False  # answers 206 even so
+    shift: int = 0  # begins that much off
+    most: int = LONGEST  # sends at most this much in a part
+    unsized: bool = False  # chunked, complete length `*`
+    terse: bool = False  # leaves Last-Modified out after If-Range
+    encoded: bool = False
+    surplus: bytes = b""  # what follows after a part
+    cut: int | None = None  # the connection breaks after so many bytes
+
+
+@define
+class Server:
+    moves: Iterator[Move]
+    strong: bool
+    weak: bool
+    dated: bool
+    clock: int = 1_000_000_000
+    modified: int = 1_000_000_000
+    bodies: list[bytes] = Factory(lambda: [b"\0" * LONGEST])
+
+    def answer(self, fields: dict[str, str]) -> tuple[Head, bytes, bool]:
+        """Return a head, the body that arrives, and whether its end is clean."""
+        move = next(self.moves)
+        self.clock += move.tick
+        if move.length is not None:
+            self.modified = self.clock
+            self.bodies.append(bytes([len(self.bodies) % 256]) * move.length)
+        status, lines, body = self.select(move, fields)
+        lines += self.validators(move, fields)
+        head = Head("http://example/f", status, tuple(lines))
+        cut = len(body) if move.cut is None else min(move.cut, len(body))
+        return head, body[:cut], move.cut is None
+
+    def validators(
+        self, move: Move, fields: dict[str, str]
+    ) -> Iterator[tuple[str, str]]:
+        yield "Date", formatdate(self.clock, usegmt=True)
+        if self.strong:
+            yield "ETag", f'"{len(self.bodies)}"'
+        elif self.weak:
+            yield "ETag", 'W/"always the same"'
+        if self.dated and not (move.terse and not move.blind and "Range" in fields):
+            yield "Last-Modified", formatdate(self.modified, usegmt=True)
+
+    def matches(self, if_range: str | None) -> bool:
+        validators = dict(self.validators(Move(), {}))
+        return if_range in (
+            None,
+            validators.get("ETag"),
+            validators.get("Last-Modified"),
+        )
+
+    def select(
+        self, move: Move, fields: dict[str, str]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        body = self.bodies[-1]
+        asked = fields.get("Range")
+        heard = asked and (move.blind or self.matches(fields.get("If-Range")))
+        unsatisfied = [("Content-Range", f"bytes */{len(body)}")]
+        if move.status == 503:
+            return 503, [], b"sorry"
+        if move.status == 416 and not heard:
+            return 416, [], b""
+        if move.unasked or (heard and not move.deaf):
+            first = int(asked[6:-1]) + move.shift if asked and heard else move.shift
+            if 0 <= first < len(body):
+                return 206, *self.part(move, body, first)
+            return 416, unsatisfied, b""
+        lines = [] if move.unsized else [("Content-Length", str(len(body)))]
+        if move.encoded:
+            lines = [("Content-Encoding", "gzip"), ("Content-Length", "3")]
+        return 200, lines, body
+
+    def part(
+        self, move: Move, body: bytes, first: int
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        data = body[first : first + move.most]
+        total = "*" if move.unsized else len(body)
+        lines = [("Content-Range", f"bytes {first}-{first + len(data) - 1}/{total}")]
+        if move.encoded:
+            lines.append(("Content-Encoding", "gzip"))
+        if not move.unsized and not move.surplus:
+            lines.append(("Content-Length", str(len(data))))
+        return lines, data + move.surplus
+
+
+@define
+class Download:
+    """The shell around the rules, without a network and without a disk."""
+
+    server: Server
+    left: Budgets | None = BUDGETS
+    body: bytes = b""
+    head: Head | None = None
+    complete_length: int | None = None
+    attempts: int = 0
+    received: int = 0
+
+    def run(self) -> Decision | None:
+        """Return the last decision, None when a budget was used up."""
+        while True:
+            assert self.attempts <= MOST_ATTEMPTS, "it does not end"
+            self.attempts += 1
+            decision = self.attempt()
+            if isinstance(decision, Done | Fail):
+                return decision
+            if self.left and isinstance(decision, RetryLater):
+                self.left = self.left.spend_resumption()
+            if self.left is None:
+                return None
+
+    def stored(self) -> Stored:
+        encoded = self.head is not None and content_encoded(self.head)
+        return stored_of(len(self.body), self.head, self.complete_length, encoded)
+
+    def attempt(self) -> Decision:
+        fields = range_fields(self.stored())
+        head, data, clean = self.server.answer(fields)
+        decision = decide(self.stored(), head, ranged="Range" in fields)
+        self.obey(decision)
+        if self.left is not None and isinstance(decision, Append | Replace):
+            self.write(head, decision, data)
+            decision = after_body(
+                len(self.body), decision, received=len(data), clean=clean
+            )
+            self.obey(decision)
+        return decision
+
+    def obey(self, decision: Decision) -> None:
+        if self.left and discards(self.stored(), decision):
+            self.left = self.left.spend_restart()
+        if isinstance(decision, Restart):
+            self.body, self.head, self.complete_length = b"", None, None
+
+    def write(self, head: Head, decision: Append | Replace, data: bytes) -> None:
+        if isinstance(decision, Append):
+            at, self.complete_length = decision.at, decision.complete_length
+        else:
+            at, self.complete_length = 0, decision.length
+        if at == 0:
+            self.head = head
+        self.body = self.body[:at] + data
+        self.received += len(data)
+        if data and self.left:
+            self.left = self.left.progressed(BUDGETS)
+
+
+RARELY = st.sampled_from([False, False, False, True])
+MOVES = st.builds(
+    Move,
+    tick=st.integers(0, 2),
+    length=st.none() | st.none() | st.integers(0, LONGEST),
+    status=st.sampled_from([200, 200, 200, 200, 416, 503]),
+    blind=RARELY,
+    deaf=RARELY,
+    unasked=RARELY,
+    shift=st.sampled_from([0, 0, 0, 0, -1, 1]),
+    most=st.integers(1, LONGEST),
+    unsized=RARELY,
+    terse=RARELY,
+    encoded=RARELY,
+    surplus=st.sampled_from([b"", b"", b"", b"!"]),
+    cut=st.none() | st.integers(0, LONGEST),
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(MOVES, min_size=1), st.booleans(), st.booleans(), st.booleans())
+def test_a_download_always_ends_and_is_never_done_with_wrong_bytes(
+    moves: list[Move], strong: bool, weak: bool, dated: bool
+) -> None:
+    server = Server(cycle(moves), strong, weak, dated)
+    download = Download(server)
+    last = download.run()
+    event(type(last).__name__)
+    if isinstance(last, Done):
+        assert download.body in server.bodies
+        assert last.length == len(download.body)
+
+
+STEADY = st.builds(
+    Move,
+    most=st.integers(1, LONGEST),
+    unsized=st.booleans(),
+    terse=st.booleans(),
+    cut=st.none() | st.integers(1, LONGEST),
+)
+
+
+@given(st.lists(STEADY, min_size=1), st.booleans())
+def test_a_steady_file_is_fetched_without_a_byte_coming_twice(
+    moves: list[Move], strong: bool
+) -> None:
+    # A date alone has to be sent with every part, and to be in the past.
+    first, *others = [evolve(move, terse=move.terse and strong) for move in moves]
+    server = Server(cycle([evolve(first, tick=1), *others]), strong, True, True)
+    download = Download(server)
+    last = download.run()
+    assert last == Done(LONGEST)
+    assert download.body == server.bodies[0]
+    assert download.received == LONGEST
+
+
+def test_a_server_that_changes_at_every_answer_is_given_up() -> None:
+    changes = Move(length=LONGEST, cut=3)
+    download = Download(Server(cycle([changes]), True, False, True))
+    assert download.run() is None
+    assert download.attempts == BUDGETS.restarts + 2
+
+
+def test_a_server_that_cuts_and_knows_no_ranges_is_given_up() -> None:
+    download = Download(Server(cycle([Move(deaf=True, cut=7)]), True, False, True))
+    assert download.run() is None
+    assert download.attempts == BUDGETS.restarts + 2
+
+
+def test_parts_without_a_byte_are_given_up() -> None:
+    download = Download(Server(cycle([Move(cut=3), Move(cut=0)]), True, False, True))
+    stuck = Download(Server(cycle([Move(cut=0)]), True, False, True))
+    assert download.run() == Done(LONGEST)
+    assert stuck.run() is None
+    assert stuck.attempts == BUDGETS.resumptions + 1  # B5
+
+
+def test_a_body_whose_length_nobody_tells_ends_with_a_416() -> None:
+    parts = Move(unasked=True, unsized=True, most=3)
+    download = Download(Server(cycle([parts]), True, False, False))
+    assert download.run() == Done(LONGEST)  # B4
+    assert download.attempts == 4
