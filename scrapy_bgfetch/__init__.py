@@ -8,10 +8,8 @@ from scrapy_bgfetch.hookspecs import hookimpl
 from scrapy_bgfetch.manager import BackgroundFetchManager
 from scrapy_bgfetch.middleware import BackgroundFetchMiddleware
 from scrapy_bgfetch.model import FailureReason, RecordState, Result
-from scrapy_bgfetch.registration import (
-    BackgroundFetchRecord,
-    BackgroundFetchRegistration,
-)
+from scrapy_bgfetch.record import BackgroundFetchRecord
+from scrapy_bgfetch.registration import BackgroundFetchRegistration
 from scrapy_bgfetch.response import BackgroundFetchResponse
 
 __all__ = [

@@ -48,7 +48,9 @@ class Addon:
         kept = settings.getdict("BGFETCH_FALLBACK_HANDLERS")
         for scheme in _SCHEMES:
             before = handlers.get(scheme)
-            if scheme in handlers and (before is None or load_object(before) is not ours):
+            if scheme in handlers and (
+                before is None or load_object(before) is not ours
+            ):
                 kept.setdefault(scheme, before)
             handlers[scheme] = ours
         settings.set("BGFETCH_FALLBACK_HANDLERS", kept, "addon")

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from scrapy_bgfetch.model import FailureReason
 
 if TYPE_CHECKING:
-    from scrapy_bgfetch.registration import (
-        BackgroundFetchRecord,
-        BackgroundFetchRegistration,
-    )
+    from scrapy_bgfetch.record import BackgroundFetchRecord
+    from scrapy_bgfetch.registration import BackgroundFetchRegistration
 
 
 class BackgroundFetchError(Exception):
@@ -79,7 +77,7 @@ class AbortError(RecordError):
     reason = FailureReason.ABORTED
 
 
-class BadStatus(RecordError):
+class BadStatus(RecordError):  # noqa: N818
     """The server answered with a status that is not 2xx (behaviour 54)."""
 
     reason = FailureReason.BAD_STATUS
@@ -91,13 +89,13 @@ class FetchError(RecordError, TypeError):
     reason = FailureReason.FETCH_ERROR
 
 
-class QuotaExceeded(RecordError, TypeError):
+class QuotaExceeded(RecordError, TypeError):  # noqa: N818
     """The body did not fit the quota or the disk (behaviour 51)."""
 
     reason = FailureReason.QUOTA_EXCEEDED
 
 
-class DownloadTotalExceeded(RecordError, TypeError):
+class DownloadTotalExceeded(RecordError, TypeError):  # noqa: N818
     """The group's bytes would have passed its ``download_total`` (behaviour 50)."""
 
     reason = FailureReason.DOWNLOAD_TOTAL_EXCEEDED

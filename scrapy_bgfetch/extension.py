@@ -29,6 +29,8 @@ from scrapy_bgfetch.settings import Network, Settings
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Spider
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -213,7 +215,7 @@ def _default_dir(crawler: Crawler) -> Path:
     return Path(data_path("bgfetch"), safe_name(crawler.spider.name))
 
 
-def _host_limit(network: Network):  # type: ignore[no-untyped-def]
+def _host_limit(network: Network) -> Callable[[str], int]:
     def limit(host: str) -> int:
         slot = network.slots.get(SLOT_PREFIX + host, {})
         return int(slot.get("concurrency", network.per_host))

@@ -74,10 +74,11 @@ class BackgroundFetchDownloadHandler:
     async def _fall_back(self, request: Request) -> Response:
         handler = self._fallback(request.url.partition(":")[0].lower())
         if inspect.iscoroutinefunction(handler.download_request):
-            response: Response = await handler.download_request(request)
-            return response
-        answer = handler.download_request(request, self._crawler.spider)
-        return await _awaited(answer)
+            answer = handler.download_request(request)
+        else:
+            answer = handler.download_request(request, self._crawler.spider)
+        response: Response = await _awaited(answer)
+        return response
 
     def _fallback(self, scheme: str) -> Any:
         if scheme not in self._built:

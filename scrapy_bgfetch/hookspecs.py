@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from scrapy import Request
 
     from scrapy_bgfetch.exceptions import RecordError
-    from scrapy_bgfetch.registration import (
-        BackgroundFetchRecord,
-        BackgroundFetchRegistration,
-    )
+    from scrapy_bgfetch.record import BackgroundFetchRecord
+    from scrapy_bgfetch.registration import BackgroundFetchRegistration
     from scrapy_bgfetch.response import BackgroundFetchResponse
 
 PROJECT = "scrapy_bgfetch"

@@ -53,12 +53,13 @@ class BackgroundFetchMiddleware:
         except RecordError:
             raise
         except BackgroundFetchError as error:
-            logger.error("%s was not grouped: %s", request, error)
+            logger.error("%s was not grouped: %s", request, error)  # noqa: TRY400
             raise _ignored(error) from error
 
 
 def _ignored(error: BackgroundFetchError) -> BackgroundFetchError:
     """Return the error as one that Scrapy does not log again, with a traceback."""
     kind = type(error)
-    ignored = type(kind.__name__, (kind, IgnoreRequest), {"__module__": kind.__module__})
+    where = {"__module__": kind.__module__}
+    ignored = type(kind.__name__, (kind, IgnoreRequest), where)
     return ignored(*error.args)  # type: ignore[no-any-return]

@@ -11,8 +11,11 @@ from attrs import field, frozen
 class StrEnum(str, Enum):
     """An enum whose members are, print as and compare to their string."""
 
-    __str__ = str.__str__
-    __format__ = str.__format__
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self.value), spec)
 
 
 class Result(StrEnum):

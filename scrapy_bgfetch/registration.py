@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 from scrapy import Request
 
-from scrapy_bgfetch.exceptions import BadRequestError, InvalidStateError, SuspendedError
-from scrapy_bgfetch.model import FailureReason, RecordState, Result
-from scrapy_bgfetch.perform.requests import from_json
-from scrapy_bgfetch.response import failure_of, response_of
+from scrapy_bgfetch.exceptions import BadRequestError, InvalidStateError
+from scrapy_bgfetch.record import BackgroundFetchRecord
 from scrapy_bgfetch.rules.matching import Candidate, MatchOptions, matches
 from scrapy_bgfetch.rules.validation import check_icons, check_title, resolve_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from scrapy_bgfetch.bodies.local import LocalBodies
     from scrapy_bgfetch.events import BackgroundFetchEvent
+    from scrapy_bgfetch.model import FailureReason, Result
     from scrapy_bgfetch.perform.groups import Performer
     from scrapy_bgfetch.perform.live import Group, LiveRecord
-    from scrapy_bgfetch.response import BackgroundFetchResponse
     from scrapy_bgfetch.store.base import Store
 
     Listener = Callable[[BackgroundFetchEvent], Any]
@@ -112,12 +109,12 @@ class BackgroundFetchRegistration:
 
     @property
     def result(self) -> Result:
-        """"" while it is active, then ``"success"`` or ``"failure"``."""
+        """ "" while it is active, then ``"success"`` or ``"failure"``."""
         return self._snapshot.result
 
     @property
     def failure_reason(self) -> FailureReason:
-        """Why it failed; "" while it is active and after success."""
+        """Why it failed; empty while it is active and after success."""
         return self._snapshot.failure_reason
 
     @property
@@ -302,122 +299,6 @@ class BackgroundFetchRegistration:
             )
         escaped = Request(resolve_url(request, self.base_url)).url
         return Candidate(escaped, "GET", (), None)
-
-
-class BackgroundFetchRecord:
-    """One request of a background fetch, and its response."""
-
-    def __init__(
-        self,
-        registration: BackgroundFetchRegistration,
-        live: LiveRecord,
-        bodies: LocalBodies,
-    ) -> None:
-        self.registration = registration
-        self._live = live
-        self._bodies = bodies
-
-    def __repr__(self) -> str:
-        return f"<BackgroundFetchRecord {self.index} {self.url} {self.state}>"
-
-    @property
-    def request(self) -> Request:
-        """A copy of the request, with its body (78)."""
-        live = self._live
-        if live.request is not None:
-            return live.request.copy()
-        return from_json(live.row.request, spider=None)
-
-    @property
-    def index(self) -> int:
-        """Its number in the background fetch, from 0."""
-        return self._live.index
-
-    @property
-    def url(self) -> str:
-        """The URL of its request, before redirects (59)."""
-        return self._live.url
-
-    @property
-    def state(self) -> RecordState:
-        """``pending``, ``active`` or ``settled``."""
-        return self._live.state
-
-    @property
-    def failure_reason(self) -> FailureReason:
-        """Why it failed; "" while it is under way and after success."""
-        return self._live.failure_reason
-
-    @property
-    def error(self) -> str:
-        """What went wrong, in words; "" when nothing did."""
-        return self._live.error
-
-    @property
-    def status(self) -> int | None:
-        """The status of its response, None while there is none."""
-        head = self._live.head
-        return head.status if head is not None else None
-
-    @property
-    def downloaded(self) -> int:
-        """How many bytes of its body are stored now."""
-        return self._live.stored
-
-    @property
-    def size(self) -> int | None:
-        """The length of its complete body in bytes, None while it is not known."""
-        return self._live.size
-
-    @property
-    def path(self) -> Path | None:
-        """Where its settled file is; None before, and when it left none."""
-        live = self._live
-        settled = live.settled and live.path is not None
-        return self._bodies.files / str(live.path) if settled else None
-
-    @property
-    def response_ready(self) -> ResponseReady:
-        """Await it for the response; it is there as soon as the head is (79)."""
-        return ResponseReady(self)
-
-    async def response(self) -> BackgroundFetchResponse:
-        """Wait for the head and return a new response.
-
-        :raises RecordError: the record failed without a response that is
-            readable: AbortError, FetchError, QuotaExceeded or
-            DownloadTotalExceeded (6, 81, 82).
-        :raises SuspendedError: the spider is closing.
-        """
-        live = self._live
-        while True:
-            if live.settled and live.failure_reason in _UNREADABLE:
-                raise self.failure()
-            if live.head is not None:
-                return response_of(live, self._bodies, request=self.request)
-            if live.group.suspended:
-                raise SuspendedError(
-                    f"the spider is closing: {live.url} goes on next time"
-                )
-            await live.changed()
-
-    def failure(self) -> Exception:
-        """Return the exception of a record that has failed."""
-        return failure_of(self._live, registration=self.registration, record=self)
-
-
-class ResponseReady:
-    """Something to await, as often as one likes (behaviours 79, 84)."""
-
-    def __init__(self, record: BackgroundFetchRecord) -> None:
-        self._record = record
-
-    def __await__(self) -> Generator[Any, None, BackgroundFetchResponse]:
-        waiting: Awaitable[BackgroundFetchResponse] = self._record.response()
-        return waiting.__await__()
-
-
-_UNREADABLE = frozenset(FailureReason) - {FailureReason.NONE, FailureReason.BAD_STATUS}
 
 
 def _candidate(live: LiveRecord) -> Candidate:

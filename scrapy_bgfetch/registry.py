@@ -197,9 +197,14 @@ class Registry:
             self._dispatcher,
             self._workshop.bodies,
             self._released,
-            lambda handle, live: self.on_record(handle, live),
+            self._returned,
         )
         return registration
+
+    def _returned(
+        self, registration: BackgroundFetchRegistration, live: LiveRecord
+    ) -> None:
+        self.on_record(registration, live)
 
     def _activate(
         self, group: Group, registration: BackgroundFetchRegistration

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.bodies.local import LocalBodies
     from scrapy_bgfetch.perform.live import LiveRecord
     from scrapy_bgfetch.plugins.dispatcher import Dispatcher
-    from scrapy_bgfetch.registration import (
-        BackgroundFetchRecord,
-        BackgroundFetchRegistration,
-        Snapshot,
-    )
+    from scrapy_bgfetch.record import BackgroundFetchRecord
+    from scrapy_bgfetch.registration import BackgroundFetchRegistration, Snapshot
     from scrapy_bgfetch.response import BackgroundFetchResponse
 
 logger = logging.getLogger(__name__)

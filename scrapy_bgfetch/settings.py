@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MiB = 1024 * 1024
 
 
-
 def _refuse(name: str, value: object, wanted: str) -> SettingsError:
     return SettingsError(
         f"the setting {name} = {value!r} cannot be used: it must be {wanted}."
@@ -88,7 +87,8 @@ def _names(settings: BaseSettings, name: str, default: tuple[str, ...]) -> Any:
 
 
 def _handlers(settings: BaseSettings, name: str, default: Mapping[str, Any]) -> Any:
-    return {**settings.getdict("DOWNLOAD_HANDLERS_BASE"), **settings.getdict(name)}
+    base = settings.getdict("DOWNLOAD_HANDLERS_BASE")
+    return {**base, **default, **settings.getdict(name)}
 
 
 def _setting(
@@ -98,7 +98,15 @@ def _setting(
     unit: str,
     doc: str,
 ) -> Any:
-    return field(metadata={"name": name, "default": default, "read": read, "unit": unit, "doc": doc})  # fmt: skip
+    return field(
+        metadata={
+            "name": name,
+            "default": default,
+            "read": read,
+            "unit": unit,
+            "doc": doc,
+        }
+    )
 
 
 @frozen
@@ -169,7 +177,7 @@ class Settings:
         "fetch whose download_total does not fit is refused.",
     )  # fmt: skip
     store_credentials: bool = _setting(
-        "BGFETCH_STORE_CREDENTIALS", False, _flag, "flag",  # noqa: FBT003
+        "BGFETCH_STORE_CREDENTIALS", False, _flag, "flag",
         "Whether Authorization, Cookie, Proxy-Authorization and the cookies of a "
         "request are written to the state. Without it a resumed record relies on "
         "the downloader middlewares to add them again.",

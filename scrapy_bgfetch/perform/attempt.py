@@ -5,31 +5,34 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Headers, Response
 
 from scrapy_bgfetch.bodies.decoding import (
-    CorruptBody,
     Decoder,
-    UnsupportedEncoding,
     make_decoder,
 )
 from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.perform.outcome import (
+    REFUSALS,
+    Again,
+    Failed,
+    Outcome,
+    OverBudget,
+    outcome_of,
+    refused,
+)
 from scrapy_bgfetch.perform.requests import attempt_request
 from scrapy_bgfetch.perform.slots import host_of
-from scrapy_bgfetch.rules.backoff import Budgets
 from scrapy_bgfetch.rules.budget import announced_excess, would_exceed
 from scrapy_bgfetch.rules.resume import (
     Append,
     Decision,
-    Done,
     Fail,
     Replace,
-    Restart,
     RetryLater,
     after_body,
     decide,
@@ -40,12 +43,13 @@ from scrapy_bgfetch.rules.resume import (
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from scrapy import Request
 
     from scrapy_bgfetch.bodies.local import LocalBodies, PartFile
     from scrapy_bgfetch.perform.live import LiveRecord
+    from scrapy_bgfetch.rules.backoff import Budgets
     from scrapy_bgfetch.settings import Settings
     from scrapy_bgfetch.store.base import Store
     from scrapy_bgfetch.transport.base import Transport
@@ -69,31 +73,6 @@ class Context:
     fetch: Callable[[Request], Awaitable[Response]]
     budgets: Budgets
     attempts: dict[str, Attempt] = field(factory=dict)
-
-
-@frozen
-class Failed:
-    """The record has failed: why, and with which answer."""
-
-    reason: FailureReason
-    why: str
-    head: Head | None = None
-    body: bytes = b""
-
-
-@frozen
-class Again:
-    """The record should be tried again; ``last`` is what it is when it may not."""
-
-    decision: RetryLater | Restart
-    last: Failed
-
-
-Outcome = Union[Done, Failed, Again]
-
-
-class OverBudget(Exception):  # noqa: N818
-    """The next bytes would take the group over its download_total."""
 
 
 @define
@@ -139,20 +118,12 @@ class Attempt:
         self._context.attempts[self.token] = self
         try:
             return await self._run()
-        except OverBudget as error:
-            return Failed(FailureReason.DOWNLOAD_TOTAL_EXCEEDED, str(error))
         except TransportError as error:
             failed = Failed(FailureReason.FETCH_ERROR, str(error))
-            if error.temporary:
-                return Again(RetryLater(str(error), None), failed)
-            return failed
-        except IgnoreRequest as error:
-            why = str(error) or type(error).__name__
-            return Failed(FailureReason.FETCH_ERROR, f"It was not downloaded: {why}.")
-        except (UnsupportedEncoding, CorruptBody) as error:
-            return Failed(FailureReason.FETCH_ERROR, str(error))
-        except OSError as error:
-            return _disk_failure(error)
+            again = Again(RetryLater(str(error), None), failed)
+            return again if error.temporary else failed
+        except REFUSALS as error:
+            return refused(error)
         finally:
             self._context.attempts.pop(self.token, None)
             self.close()
@@ -228,7 +199,7 @@ class Attempt:
             else:
                 decision = await self._body(decision, exchange)
         body = exchange.body if isinstance(exchange, _Answered) else b""
-        return _outcome(decision, head, body)
+        return outcome_of(decision, head, body)
 
     def _spend_restart(self) -> bool:
         record = self._record
@@ -388,24 +359,6 @@ def _check_part(part: PartFile, record: LiveRecord) -> None:
             f"{record.stored} are left.",
             temporary=True,
         )
-
-
-def _outcome(decision: Decision, head: Head, body: bytes) -> Outcome:
-    if isinstance(decision, Done):
-        return decision
-    if isinstance(decision, Fail):
-        return Failed(decision.reason, decision.why, head, body)
-    assert isinstance(decision, (RetryLater, Restart))
-    bad = not 200 <= head.status < 300
-    reason = FailureReason.BAD_STATUS if bad else FailureReason.FETCH_ERROR
-    return Again(decision, Failed(reason, decision.why, head, body))
-
-
-def _disk_failure(error: OSError) -> Failed:
-    if error.errno in _FULL:
-        why = f"The disk is full ({error.strerror}): free some space and start again."
-        return Failed(FailureReason.QUOTA_EXCEEDED, why)
-    return Failed(FailureReason.FETCH_ERROR, f"The file cannot be written: {error}.")
 
 
 def _exposed(head: Head) -> Headers:

@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.model import FailureReason, RecordState
-from scrapy_bgfetch.perform.attempt import Again, Attempt, Failed, Outcome
+from scrapy_bgfetch.perform.attempt import Attempt
+from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome
 from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
 from scrapy_bgfetch.rules.file_names import collision_key, file_name, unique_name
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
@@ -107,9 +108,7 @@ class Records:
             return await self._fail(record, outcome)
         return await self._succeed(record)
 
-    async def _again(
-        self, record: LiveRecord, again: Again, *, progress: bool
-    ) -> bool:
+    async def _again(self, record: LiveRecord, again: Again, *, progress: bool) -> bool:
         budgets = record.budgets or self._budgets
         if progress:
             budgets = budgets.progressed(self._budgets)
@@ -153,7 +152,9 @@ class Records:
         if have != record.stored:
             why = f"the part file of {record.url} has {have} of {record.stored} bytes."
             failed = Failed(FailureReason.FETCH_ERROR, why)
-            return await self._again(record, Again(Restart(why), failed), progress=False)
+            return await self._again(
+                record, Again(Restart(why), failed), progress=False
+            )
         assert record.group.delegate is not None
         record.size = record.stored
         path = self._reserve(record, await record.group.delegate.file_name(record))

@@ -8,7 +8,7 @@ from scrapy_bgfetch.hookspecs import hookimpl
 from scrapy_bgfetch.rules.file_names import file_name
 
 if TYPE_CHECKING:
-    from scrapy_bgfetch.registration import BackgroundFetchRecord
+    from scrapy_bgfetch.record import BackgroundFetchRecord
     from scrapy_bgfetch.response import BackgroundFetchResponse
 
 

@@ -28,6 +28,7 @@ _TLS_VERSIONS = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
+_NO_AUTO_FIELDS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _PERMANENT = (
     aiohttp.InvalidURL,
     aiohttp.ClientSSLError,
@@ -138,8 +139,8 @@ class AiohttpTransport:
             auto_decompress=False,
             read_bufsize=READ_SIZE,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=self._stall_timeout),
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )  # fmt: skip
+            skip_auto_headers=_NO_AUTO_FIELDS,
+        )
 
 
 def _fields(request: Request) -> list[tuple[str, str]]:
