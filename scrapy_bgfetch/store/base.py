@@ -4,7 +4,11 @@ The contract is made for more than one worker: a worker claims a record and gets
 an attempt number; a statement that comes with an older number changes nothing
 (it is answered with ``Verdict.STALE``). Bytes are written before the statement
 that speaks of them. Each coroutine here is one transaction: when it returns, all
-of it is kept; when it raises, none of it.
+of it is kept; when it raises, none of it. A caller that is cancelled while it
+waits does not take its statement back.
+
+Always true: ``downloaded`` of a registration is the sum of ``stored`` of its
+records, but for those that ended as bad-status.
 """
 
 from __future__ import annotations
@@ -13,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
-from scrapy_bgfetch.model import FailureReason, Head, RecordRow, RegistrationRow, Result, StrEnum
+from scrapy_bgfetch.model import (
+    FailureReason,
+    Head,
+    RecordRow,
+    RegistrationRow,
+    Result,
+    StrEnum,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +62,9 @@ class Settlement:
     """A statement: this is how a record ended.
 
     With a ``failure_reason`` that exposes no body (behaviour 6) ``stored`` stays
-    what it was. ``path`` is relative to the file store.
+    what it was. With bad-status it is the length of the error's body, and what the
+    record stored before leaves ``downloaded``. ``path`` is relative to the file
+    store. A ``size``, ``head`` or ``path`` of None leaves what was kept before.
     """
 
     uid: str
@@ -67,10 +80,14 @@ class Settlement:
 
 
 class Store(Protocol):
-    """Where registrations and records are kept. All coroutines may run at once."""
+    """Where registrations and records are kept. All coroutines may run at once.
+
+    Any of them raises :class:`scrapy_bgfetch.exceptions.StoreError` when the state
+    cannot be read or written, or is not open.
+    """
 
     async def open(self) -> None:
-        """Open or create the state.
+        """Open or create the state. Nothing happens when it is open already.
 
         :raises scrapy_bgfetch.exceptions.StoreError: it cannot be used; the
             message says why and what to do.
@@ -82,9 +99,10 @@ class Store(Protocol):
     async def register(
         self, registration: RegistrationRow, records: Sequence[RecordRow]
     ) -> None:
-        """Keep a new background fetch with its records.
+        """Keep a new background fetch with its records, as they are given.
 
         :raises IdActive: another one of that id is active in the scope.
+        :raises ValueError: a record is not of this registration.
         """
 
     async def append(self, record: RecordRow) -> Verdict:
@@ -95,12 +113,15 @@ class Store(Protocol):
 
         Takes ``title icons download_total expected paused options uploaded``.
         A registration that has settled stays as it is.
+
+        :raises ValueError: another column is named; nothing was changed.
         """
 
     async def claim(self, uid: str, index: int) -> int | None:
         """Begin an attempt: the record is active, its new attempt number returned.
 
-        None when the record or its registration has settled.
+        Whoever held an older attempt has lost it. None when the record or its
+        registration has settled.
         """
 
     async def release(self, uid: str, index: int, attempt: int) -> Verdict:
@@ -121,21 +142,26 @@ class Store(Protocol):
     async def checkpoint(self, marks: Sequence[Mark]) -> list[Verdict]:
         """Set absolute offsets, one verdict for each mark, all in one transaction.
 
-        The difference is added to the registration's ``downloaded``; a mark that
-        would take it strictly over ``download_total`` (when that is not 0) is
-        refused (behaviour 50).
+        Only the attempt that is under way may mark. The marks are judged one
+        after another. The difference is added to the registration's
+        ``downloaded``, which falls when the offset falls (behaviour 49); a mark
+        that adds bytes and would take it strictly over ``download_total`` (when
+        that is not 0) is refused (behaviour 50).
         """
 
     async def settle_records(self, ends: Sequence[Settlement]) -> list[Verdict]:
         """Settle records, one verdict for each, all in one transaction.
 
-        A record settles once. ``stored`` is held against the budget like a mark,
-        unless the reason is bad-status: error bodies are outside of the budget
-        and of ``downloaded``.
+        A record settles once, by its last attempt: 0 when it was never claimed.
+        ``stored`` is held against the budget like a mark, unless the reason is
+        bad-status: error bodies are outside of the budget and of ``downloaded``.
         """
 
     async def announced(self, uid: str, index: int) -> None:
-        """The hooks of a settled record have ended: never call them again."""
+        """The hooks of a settled record have ended: never call them again.
+
+        Nothing happens when the record has not settled.
+        """
 
     async def settle(
         self, uid: str, result: Result, reason: FailureReason, at: float
@@ -143,11 +169,17 @@ class Store(Protocol):
         """Settle a registration, once: its id is free from here on (28, 72).
 
         Records that have not settled become settled as aborted in the same
-        transaction.
+        transaction; the others keep their result (57). STALE when it has
+        settled before: the first result stays.
+
+        :raises ValueError: the result is the empty one.
         """
 
     async def delivered(self, uid: str) -> None:
-        """The terminal event was handled: never send it again."""
+        """The terminal event was handled: never send it again.
+
+        Nothing happens when the registration has not settled.
+        """
 
     async def get(self, uid: str) -> RegistrationRow | None:
         """Return one registration, active or not."""
@@ -156,10 +188,13 @@ class Store(Protocol):
         """Return the records of a registration in their order (by number)."""
 
     async def undelivered(self, scope: str) -> list[RegistrationRow]:
-        """Return what a new run takes up: all that is active or not delivered."""
+        """Return what a new run takes up: all that is active or not delivered.
+
+        The oldest first.
+        """
 
     async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:
-        """Return settled registrations of the scope, the newest first."""
+        """Return settled registrations of the scope, the last settled first."""
 
     async def stored_bytes(self) -> int:
-        """Return the body bytes of all registrations, active and settled."""
+        """Return ``downloaded`` of all registrations together, settled ones too."""

@@ -1,0 +1,168 @@
+"""The tables, indexes and schema version of the SQLite store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrapy_bgfetch.exceptions import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+APPLICATION_ID = 0x62676674  # "bgft"
+SCHEMA_VERSION = 1
+
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+"""For each older version, the function that takes its database one version up."""
+
+# ``downloaded`` and its total are kept by triggers: they cannot drift, and a mark
+# is one statement. Long values stand last, so that reading the short ones never
+# follows a row into its overflow pages.
+STATEMENTS = (
+    """
+    CREATE TABLE registrations (
+        uid TEXT NOT NULL PRIMARY KEY,
+        scope TEXT NOT NULL,
+        id TEXT NOT NULL,
+        active INTEGER NOT NULL CHECK (active = (result = '')),
+        delivered INTEGER NOT NULL CHECK (delivered = 0 OR active = 0),
+        paused INTEGER NOT NULL,
+        expected INTEGER,
+        downloaded INTEGER NOT NULL CHECK (downloaded >= 0),
+        download_total INTEGER NOT NULL CHECK (download_total >= 0),
+        uploaded INTEGER NOT NULL CHECK (uploaded >= 0),
+        upload_total INTEGER NOT NULL CHECK (upload_total >= 0),
+        result TEXT NOT NULL,
+        failure_reason TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        settled_at REAL,
+        title TEXT NOT NULL,
+        base_url TEXT,
+        icons TEXT NOT NULL,
+        options TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE UNIQUE INDEX registrations_active ON registrations (scope, id)
+    WHERE active = 1
+    """,
+    """
+    CREATE INDEX registrations_undelivered ON registrations (scope, created_at)
+    WHERE delivered = 0
+    """,
+    """
+    CREATE INDEX registrations_history ON registrations (scope, settled_at)
+    WHERE active = 0
+    """,
+    """
+    CREATE TABLE records (
+        uid TEXT NOT NULL REFERENCES registrations (uid) ON DELETE CASCADE,
+        idx INTEGER NOT NULL CHECK (idx >= 0),
+        state TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        stored INTEGER NOT NULL CHECK (stored >= 0),
+        size INTEGER,
+        wire INTEGER NOT NULL CHECK (wire >= 0),
+        encoded INTEGER NOT NULL,
+        announced INTEGER NOT NULL,
+        failure_reason TEXT NOT NULL,
+        method TEXT NOT NULL,
+        url TEXT NOT NULL,
+        path TEXT,
+        error TEXT NOT NULL,
+        head TEXT,
+        request TEXT NOT NULL,
+        PRIMARY KEY (uid, idx)
+    )
+    """,
+    """
+    CREATE TRIGGER records_counted AFTER UPDATE OF stored, failure_reason ON records
+    WHEN new.stored != old.stored OR new.failure_reason = 'bad-status'
+    BEGIN
+        UPDATE registrations SET downloaded = downloaded
+            + new.stored * (new.failure_reason != 'bad-status')
+            - old.stored * (old.failure_reason != 'bad-status')
+        WHERE uid = new.uid;
+    END
+    """,
+    "CREATE TABLE totals (downloaded INTEGER NOT NULL)",
+    "INSERT INTO totals (downloaded) VALUES (0)",
+    """
+    CREATE TRIGGER totals_insert AFTER INSERT ON registrations
+    BEGIN
+        UPDATE totals SET downloaded = downloaded + new.downloaded;
+    END
+    """,
+    """
+    CREATE TRIGGER totals_update AFTER UPDATE OF downloaded ON registrations
+    BEGIN
+        UPDATE totals SET downloaded = downloaded + new.downloaded - old.downloaded;
+    END
+    """,
+    """
+    CREATE TRIGGER totals_delete AFTER DELETE ON registrations
+    BEGIN
+        UPDATE totals SET downloaded = downloaded - old.downloaded;
+    END
+    """,
+)
+
+
+def prepare(
+    con: sqlite3.Connection,
+    *,
+    version: int = SCHEMA_VERSION,
+    migrations: Mapping[int, Callable[[sqlite3.Connection], None]] = MIGRATIONS,
+) -> None:
+    """Bring the database of ``con`` to ``version``: create it or migrate it.
+
+    All of it happens in one transaction, which writes in any case: a database
+    that cannot be written is found out here.
+
+    :raises StoreError: it belongs to another program or to a newer release;
+        it was not touched.
+    """
+    con.execute("BEGIN IMMEDIATE")
+    try:
+        found = check(con, version)
+        if found == 0:
+            _create(con)
+        for step in range(max(found, 1), version):
+            migrations[step](con)
+        con.execute(f"PRAGMA user_version = {version:d}")
+        con.execute("COMMIT")
+    except BaseException:
+        if con.in_transaction:
+            con.execute("ROLLBACK")
+        raise
+
+
+def check(con: sqlite3.Connection, version: int = SCHEMA_VERSION) -> int:
+    """Return the schema version of the database, 0 when it is empty.
+
+    To be called in a transaction, as another process may be creating it.
+
+    :raises StoreError: it belongs to another program or to a newer release.
+    """
+    (application,) = con.execute("PRAGMA application_id").fetchone()
+    (found,) = con.execute("PRAGMA user_version").fetchone()
+    (tables,) = con.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == found == tables == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreError(
+            "it is a database of another program: point BGFETCH_DIR elsewhere"
+        )
+    if found > version:
+        raise StoreError(
+            f"it has schema version {found}, this release of scrapy-bgfetch reads "
+            f"up to {version}: upgrade scrapy-bgfetch, or point BGFETCH_DIR elsewhere"
+        )
+    return int(found)
+
+
+def _create(con: sqlite3.Connection) -> None:
+    for statement in STATEMENTS:
+        con.execute(statement)
+    con.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
