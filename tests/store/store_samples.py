@@ -1,0 +1,45 @@
+"""Rows and statements that the tests of the stores share."""
+
+from __future__ import annotations
+
+from scrapy_bgfetch.model import (
+    FailureReason,
+    Head,
+    RecordRow,
+    RegistrationRow,
+)
+from scrapy_bgfetch.store.base import Settlement, Verdict
+
+KEPT, STALE, OVER = Verdict.KEPT, Verdict.STALE, Verdict.OVER_BUDGET
+NONE, BAD_STATUS = FailureReason.NONE, FailureReason.BAD_STATUS
+HEAD = Head(
+    "https://example.org/a", 200, (("ETag", '"\xe9"'), ("Via", "a"), ("Via", "b"))
+)
+UNEXPOSED = sorted(set(FailureReason) - {NONE, BAD_STATUS})
+
+
+def registration(uid="u", id="my-fetch", scope="s", **values):
+    return RegistrationRow(uid=uid, id=id, scope=scope, **values)
+
+
+def records(count, uid="u"):
+    return [
+        RecordRow(uid=uid, index=index, url=f"https://example.org/{index}")
+        for index in range(count)
+    ]
+
+
+async def begin(store, count=1, **values):
+    """Register a background fetch and claim all its records (attempt 1)."""
+    row = registration(**values)
+    await store.register(row, records(count, row.uid))
+    for index in range(count):
+        await store.claim(row.uid, index)
+
+
+def end(index=0, attempt=1, reason=NONE, stored=0, uid="u", **values):
+    return Settlement(uid, index, attempt, reason, stored, **values)
+
+
+async def downloaded(store, uid="u"):
+    return (await store.get(uid)).downloaded
