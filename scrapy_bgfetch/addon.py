@@ -78,6 +78,10 @@ class Addon:
 
 
 def _set(settings: BaseSettings, name: str, value: object) -> None:
-    """Change a setting whatever the priority it was set with: it adds, never drops."""
-    priority = max(settings.getpriority(name) or 0, SETTINGS_PRIORITIES["addon"])
+    """Change a setting whatever the priority it was set with: it adds, never drops.
+
+    Not below the project's: without a reactor Scrapy puts its own download handlers
+    in at that priority.
+    """
+    priority = max(settings.getpriority(name) or 0, SETTINGS_PRIORITIES["project"])
     settings.set(name, value, priority)

@@ -11,6 +11,7 @@ from scrapy import Request, signals
 from scrapy.exceptions import DontCloseSpider, IgnoreRequest, NotConfigured
 from scrapy.utils.asyncio import is_asyncio_available
 from scrapy.utils.job import job_dir
+from scrapy.utils.misc import load_object
 from scrapy.utils.project import data_path
 
 from scrapy_bgfetch.bodies.local import LocalBodies
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_REASON = "bgfetch_error"
 _WATCH_INTERVAL = 0.2  # seconds between two looks at whether the engine closes
+_HANDLER = "scrapy_bgfetch.BackgroundFetchDownloadHandler"
 _STATE_FILE = "state.sqlite"
 
 
@@ -141,8 +143,27 @@ class BackgroundFetchExtension:
             logger.error("The spider cannot start: %s", self._problem)
             await self._close(_CLOSE_REASON)
             return
+        self._check_handlers()
         self._watcher = asyncio.ensure_future(self._watch())
         self._performer.open()
+
+    def _check_handlers(self) -> None:
+        handlers = self.crawler.settings.getwithbase("DOWNLOAD_HANDLERS")
+        for scheme in ("http", "https"):
+            path = handlers.get(scheme)
+            if (
+                path is None
+                or load_object(path).__name__ != _HANDLER.rpartition(".")[2]
+            ):
+                logger.warning(
+                    "Background downloads of %s:// URLs are held in memory: the "
+                    "download handler of that scheme is %s. Set DOWNLOAD_HANDLERS[%r] "
+                    "to %r.",
+                    scheme,
+                    path,
+                    scheme,
+                    _HANDLER,
+                )
 
     def _request_scheduled(self, request: Request) -> None:
         if is_parked(request):

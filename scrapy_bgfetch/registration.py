@@ -109,7 +109,7 @@ class BackgroundFetchRegistration:
 
     @property
     def result(self) -> Result:
-        """ "" while it is active, then ``"success"`` or ``"failure"``."""
+        """Empty while it is active, then ``success`` or ``failure``."""
         return self._snapshot.result
 
     @property

@@ -71,6 +71,9 @@ class Performer:
             self._spawn(self._finish(group))
             return
         for record in group.records:
+            if record.settled:
+                self._failed(record, record.failure_reason)
+        for record in group.records:
             self.take_up(record)
         self._maybe_end(group)
 
@@ -219,7 +222,7 @@ class Performer:
     async def _settle_and_finish(
         self, group: Group, after: LiveRecord | None = None
     ) -> None:
-        if after is not None and after.task is not None:
+        if after is not None:
             await _wait_settled(after)
         await self._settle(group, group.first_failure)
         await self._finish(group)
@@ -280,14 +283,17 @@ class Performer:
 
     async def _tick(self) -> None:
         settings = self._context.settings
-        checkpoint_at = 0.0
+        checkpoint_at, checkpoint = 0.0, None
         while True:
             await asyncio.sleep(settings.progress_interval)
             for group in {record.group for record in self._records.active}:
                 self._report(group)
-            if time.monotonic() >= checkpoint_at:
-                checkpoint_at = time.monotonic() + settings.checkpoint_interval
-                await self._guard(self._records.checkpoint())
+            if time.monotonic() < checkpoint_at or (
+                checkpoint and not checkpoint.done()
+            ):
+                continue
+            checkpoint_at = time.monotonic() + settings.checkpoint_interval
+            checkpoint = self._spawn(self._records.checkpoint())
 
     def _report(self, group: Group) -> None:
         if group.downloaded == group.reported or group.uid in self._progress:

@@ -1,0 +1,61 @@
+"""Both modes: asyncio reactor with ``--reactor=asyncio``, otherwise no reactor."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+
+import pytest
+from scrapy.utils.defer import deferred_from_coro
+
+from tests.support.crawl import Probe, run, settings_of
+from tests.support.site import Site
+
+
+def with_reactor(config: pytest.Config) -> bool:
+    return config.getoption("--reactor", default=None) == "asyncio"
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    import scrapy
+
+    mode = "asyncio reactor" if with_reactor(config) else "no reactor"
+    return f"scrapy-bgfetch: Scrapy {scrapy.__version__}, {mode}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem) -> bool | None:
+    if not with_reactor(pyfuncitem.config):
+        return None
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    import pytest_twisted
+
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    pytest_twisted.blockon(deferred_from_coro(pyfuncitem.obj(**arguments)))
+    return True
+
+
+@pytest.fixture
+def site():
+    server = Site().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return partial(settings_of, tmp_path)
+
+
+@pytest.fixture
+def probe(site, tmp_path):
+    """Run ``go(spider, response)`` inside of a crawl; return the spider."""
+
+    async def start(go, page="/page", **settings):
+        return await run(
+            Probe, settings_of(tmp_path, **settings), page=site.url(page), go=go
+        )
+
+    return start

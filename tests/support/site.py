@@ -1,0 +1,197 @@
+"""A real HTTP server in a thread: well-behaved files, slow bodies, odd answers."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import threading
+import time
+from functools import lru_cache
+
+from aiohttp import web
+
+
+@lru_cache(maxsize=64)
+def body(name: str, size: int) -> bytes:
+    """Return the bytes of a file: different for each name, the same each time."""
+    return random.Random(name).randbytes(size)
+
+
+class Site:
+    """The server; ``seen`` has each request, ``closed`` when slow bodies broke off."""
+
+    def __init__(self) -> None:
+        self.seen: list[web.Request] = []
+        self.closed: list[tuple[str, float]] = []
+        self.streaming = 0
+        self.robots = ""
+        self.fail_once: dict[str, int] = {}
+        self.etags: dict[str, str] = {}
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, ssl_context=None) -> Site:
+        self._ssl = ssl_context
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        scheme = "https" if self._ssl else "http"
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def paths(self) -> list[str]:
+        return [request.path for request in self.seen]
+
+    def of(self, path: str) -> list[web.Request]:
+        return [request for request in self.seen if request.path == path]
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._runner.cleanup())
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application(middlewares=[self._log])
+        app.add_routes(
+            [
+                web.get("/page{n:.*}", self._page),
+                web.get("/robots.txt", self._robots),
+                web.get("/file/{name}", self._file),
+                web.get("/slow/{name}", self._slow),
+                web.get("/status/{code}", self._status),
+                web.get("/once/{code}/{name}", self._once),
+                web.get("/to/{path:.*}", self._redirect),
+                web.get("/gzip/{name}", self._gzip),
+                web.get("/named/{name}", self._named),
+                web.get("/cookie", self._cookie),
+                web.get("/echo", self._echo),
+                web.get("/silent", self._silent),
+                web.post("/echo", self._echo),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._ssl)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    @web.middleware
+    async def _log(self, request, handler):
+        self.seen.append(request)
+        return await handler(request)
+
+    async def _page(self, request):
+        return web.Response(
+            text="<html><body>hello</body></html>", content_type="text/html"
+        )
+
+    async def _robots(self, request):
+        return web.Response(text=self.robots)
+
+    def _headers(self, request) -> dict[str, str]:
+        name = request.match_info["name"]
+        if "bare" in request.query:
+            return {}
+        return {"ETag": self.etags.get(name, f'"{name}"'), "Accept-Ranges": "bytes"}
+
+    def _answer(self, request) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body, by RFC 9110's rules for Range."""
+        name = request.match_info["name"]
+        data = body(name, int(request.query.get("size", 1000)))
+        headers = self._headers(request)
+        wanted = request.http_range
+        valid = request.headers.get("If-Range") in (None, headers.get("ETag"))
+        if wanted.start is None or not valid or not headers:
+            return 200, headers, data
+        if wanted.start >= len(data):
+            return 416, {"Content-Range": f"bytes */{len(data)}"}, b""
+        part = data[wanted.start :]
+        last = len(data) - 1
+        headers["Content-Range"] = f"bytes {wanted.start}-{last}/{len(data)}"
+        return 206, headers, part
+
+    async def _file(self, request):
+        status, headers, data = self._answer(request)
+        return web.Response(status=status, headers=headers, body=data)
+
+    async def _slow(self, request):
+        """Send ``rate`` bytes a second."""
+        status, headers, data = self._answer(request)
+        if "chunked" not in request.query:
+            headers["Content-Length"] = str(len(data))
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        rate = int(request.query.get("rate", 1_000_000))
+        step = max(rate // 50, 1)
+        self.streaming += 1
+        try:
+            for start in range(0, len(data), step):
+                await response.write(data[start : start + step])
+                await asyncio.sleep(0.02)
+        except (ConnectionError, asyncio.CancelledError):
+            self.closed.append((request.path, time.monotonic()))
+            raise
+        finally:
+            self.streaming -= 1
+        return response
+
+    async def _status(self, request):
+        code = int(request.match_info["code"])
+        return web.Response(status=code, text=f"page of {code}")
+
+    async def _once(self, request):
+        """Answer with an error the first ``times`` times, then with the file."""
+        left = self.fail_once.setdefault(
+            request.path, int(request.query.get("times", 1))
+        )
+        if left:
+            self.fail_once[request.path] = left - 1
+            code = int(request.match_info["code"])
+            return web.Response(status=code, headers={"Retry-After": "0"})
+        return await self._file(request)
+
+    async def _redirect(self, request):
+        raise web.HTTPFound(
+            "/" + request.match_info["path"] + "?" + request.query_string
+        )
+
+    async def _gzip(self, request):
+        data = body(request.match_info["name"], int(request.query.get("size", 1000)))
+        coded = gzip.compress(data * int(request.query.get("repeat", 1)))
+        return web.Response(body=coded, headers={"Content-Encoding": "gzip"})
+
+    async def _named(self, request):
+        disposition = request.query["disposition"]
+        data = body(request.match_info["name"], 1000)
+        return web.Response(body=data, headers={"Content-Disposition": disposition})
+
+    async def _cookie(self, request):
+        response = web.Response(text="<html></html>", content_type="text/html")
+        response.set_cookie("session", "s3cret")
+        return response
+
+    async def _echo(self, request):
+        return web.json_response(
+            {
+                "method": request.method,
+                "headers": dict(request.headers),
+                "body": (await request.read()).decode("latin-1"),
+                "peer": request.transport.get_extra_info("peername")[0],
+            }
+        )
+
+    async def _silent(self, request):
+        await asyncio.sleep(3600)
