@@ -148,21 +148,16 @@ class BackgroundFetchExtension:
         self._performer.open()
 
     def _check_handlers(self) -> None:
+        """Warn when an attempt would not come to our transport."""
         handlers = self.crawler.settings.getwithbase("DOWNLOAD_HANDLERS")
         for scheme in ("http", "https"):
             path = handlers.get(scheme)
-            if (
-                path is None
-                or load_object(path).__name__ != _HANDLER.rpartition(".")[2]
-            ):
+            if path is None or not hasattr(load_object(path), "for_background_fetch"):
                 logger.warning(
-                    "Background downloads of %s:// URLs are held in memory: the "
-                    "download handler of that scheme is %s. Set DOWNLOAD_HANDLERS[%r] "
+                    "%s:// URLs of background fetches go to the download handler %s, "
+                    "which may hold whole files in memory. Set DOWNLOAD_HANDLERS[%r] "
                     "to %r.",
-                    scheme,
-                    path,
-                    scheme,
-                    _HANDLER,
+                    *(scheme, path, scheme, _HANDLER),
                 )
 
     def _request_scheduled(self, request: Request) -> None:

@@ -30,6 +30,7 @@ class BackgroundFetchDownloadHandler:
     """
 
     lazy = False
+    for_background_fetch = True
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler

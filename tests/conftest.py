@@ -6,6 +6,7 @@ import inspect
 from functools import partial
 
 import pytest
+import scrapy
 from scrapy.utils.defer import deferred_from_coro
 
 from tests.support.crawl import Probe, run, settings_of
@@ -17,8 +18,6 @@ def with_reactor(config: pytest.Config) -> bool:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    import scrapy
-
     mode = "asyncio reactor" if with_reactor(config) else "no reactor"
     return f"scrapy-bgfetch: Scrapy {scrapy.__version__}, {mode}"
 
@@ -29,7 +28,7 @@ def pytest_pyfunc_call(pyfuncitem) -> bool | None:
         return None
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
-    import pytest_twisted
+    import pytest_twisted  # noqa: PLC0415 - it installs the reactor
 
     names = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in names}

@@ -1,0 +1,87 @@
+# `make demo` and `make test` need Python 3.10 or newer and make, nothing else.
+
+PYTHON ?= python3
+FLOOR_PYTHON ?= $(PYTHON)
+FLOOR_SCRAPY = 2.16.0
+VENV = .venv
+FLOOR = .venv-floor
+WHEEL = .venv-wheel
+PIP = -m pip --disable-pip-version-check --quiet
+PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio
+
+.PHONY: help demo clean-demo test check lint types docs wheel floor bench clean
+
+help:
+	@echo "make demo   run the example: a podcast site, downloaded in the background"
+	@echo "make test   run the tests"
+	@echo "make check  lint, types, docs, wheel, tests on Scrapy's floor and newest, in both modes"
+	@echo "make bench  compare with curl and FilesPipeline (needs nginx and curl)"
+
+demo: $(VENV)/demo
+	@cd example_project && ../$(VENV)/bin/python -m scrapy crawl episodes
+
+clean-demo:
+	rm -rf example_project/demo-data
+
+test: $(VENV)/test
+	$(VENV)/bin/python -m pytest
+
+check: lint types docs wheel floor
+	$(VENV)/bin/python -m pytest $(PYTEST_REACTOR)
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/lint
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+
+wheel: $(VENV)/bin/python
+	rm -rf build/wheel $(WHEEL)
+	$(VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python $(PIP) install build/wheel/*.whl
+	cd build/wheel && ../../$(WHEEL)/bin/python -W error::SyntaxWarning -c \
+	"import scrapy_bgfetch as b, pathlib as p; [getattr(b, n) for n in b.__all__]; assert (p.Path(b.__file__).parent / 'py.typed').exists(); print('wheel:', b.__file__)"
+
+floor: $(FLOOR)/test
+	$(FLOOR)/bin/python -m pytest $(PYTEST_REACTOR)
+	$(FLOOR)/bin/python -m pytest
+
+bench: $(VENV)/test
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(FLOOR) $(WHEEL) build docs/_build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "scrapy-bgfetch needs Python 3.10 or newer, $(PYTHON) is older: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(PIP) install --upgrade "pip>=25.1"
+
+$(VENV)/demo: $(VENV)/bin/python pyproject.toml
+	@echo "Installing scrapy-bgfetch into $(VENV) ..."
+	$(VENV)/bin/python $(PIP) install --editable ".[bars]"
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo
+	$(VENV)/bin/python $(PIP) install --group test
+	@touch $@
+
+$(VENV)/lint: $(VENV)/test
+	$(VENV)/bin/python $(PIP) install --group lint
+	@touch $@
+
+$(VENV)/docs: $(VENV)/test
+	$(VENV)/bin/python $(PIP) install --group docs
+	@touch $@
+
+$(FLOOR)/test: pyproject.toml
+	$(FLOOR_PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python $(PIP) install --upgrade "pip>=25.1"
+	$(FLOOR)/bin/python $(PIP) install --editable . --group test "scrapy==$(FLOOR_SCRAPY)" httpx
+	@touch $@
