@@ -9,7 +9,7 @@ more, and is answered at once with the record's response or failure.
 from __future__ import annotations
 
 import asyncio
-import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, define, field
@@ -22,6 +22,8 @@ from scrapy_bgfetch.rules.group_options import GroupOptions, merge, parse_group_
 from scrapy_bgfetch.rules.validation import check_url
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.registration import BackgroundFetchRegistration
     from scrapy_bgfetch.registry import Registry
     from scrapy_bgfetch.store.base import Store
-
-logger = logging.getLogger(__name__)
 
 _PARKED = {"parked": True}
 CACHED_FLAG = "cached"  # Scrapy's own, so that its HTTP cache lets it alone
@@ -68,8 +68,9 @@ class Grouping:
         self._performer = performer
         self._store = store
         self._open: dict[str, _Open] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         registry.on_record = self.returned
+        registry.on_released = self._released
 
     async def park(self, request: Request) -> Request:
         """Make a record of a grouped request; return what leaves in its place.
@@ -79,11 +80,8 @@ class Grouping:
         """
         options = parse_group_options(request.meta[META_KEY])
         check_url(request.url, where="the URL of a grouped request")
-        lock = self._locks.setdefault(options.id, asyncio.Lock())
-        async with lock:
+        async with self._turn(options.id):
             await self._join(options, request)
-        if not lock.locked():
-            self._locks.pop(options.id, None)
         return parked(request)
 
     def returned(
@@ -123,12 +121,25 @@ class Grouping:
 
     def close_idle(self) -> None:
         """The spider is idle: settle the groups that wait for no record any more."""
-        for id, entry in list(self._open.items()):
-            if entry.group.ending:
-                del self._open[id]
-            elif not entry.group.unannounced:
-                del self._open[id]
-                self._performer.close_group(entry.group)
+        for group in list(self._registry.groups.values()):
+            if not (group.complete or group.unannounced):
+                self._performer.close_group(group)
+
+    @asynccontextmanager
+    async def _turn(self, id: str) -> AsyncIterator[None]:
+        """Let the requests of one group join one after another."""
+        lock, users = self._turns.get(id, (asyncio.Lock(), 0))
+        self._turns[id] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._turns.pop(id)
+            if users > 1:
+                self._turns[id] = lock, users - 1
+
+    def _released(self, registration: BackgroundFetchRegistration) -> None:
+        self._open.pop(registration.id, None)
 
     async def _join(self, options: GroupOptions, request: Request) -> None:
         entry = self._find_open(options)
@@ -139,7 +150,6 @@ class Grouping:
         if self._rejoin(entry, request):
             return
         if await self._registry.append(entry.group, request) is None:
-            self._open.pop(options.id, None)
             await self._open_group(options, request)
 
     def _find_open(self, options: GroupOptions) -> _Open | None:

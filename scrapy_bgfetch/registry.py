@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import humanize
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.plugins.dispatcher import Dispatcher
     from scrapy_bgfetch.registration import Workshop
     from scrapy_bgfetch.settings import Settings
+
+
+_ENDED_KEPT = 8  # background fetches that are still read after their end
+_Found = tuple[Group, BackgroundFetchRegistration]
 
 
 class Registry:
@@ -52,8 +57,12 @@ class Registry:
         self.active: dict[str, BackgroundFetchRegistration] = {}
         self.groups: dict[str, Group] = {}
         self.taken_up: set[str] = set()
+        self._ended: OrderedDict[str, _Found] = OrderedDict()
         self.on_record: Callable[[BackgroundFetchRegistration, LiveRecord], None] = (
             lambda _registration, _record: None
+        )
+        self.on_released: Callable[[BackgroundFetchRegistration], None] = (
+            lambda _registration: None
         )
 
     @property
@@ -125,17 +134,24 @@ class Registry:
             assert self._crawler.stats is not None
             self._crawler.stats.inc_value("bgfetch/resumed", len(groups))
 
-    async def find(self, uid: str) -> tuple[Group, BackgroundFetchRegistration] | None:
+    async def find(self, uid: str) -> _Found | None:
         """Return a background fetch by its unique id, also one that has ended."""
         group = self._workshop.performer.groups.get(uid)
         if group is not None:
             assert isinstance(group.delegate, Reporter)
             return group, group.delegate.registration
+        if uid in self._ended:
+            self._ended.move_to_end(uid)
+            return self._ended[uid]
         row = await self._workshop.store.get(uid)
         if row is None:
             return None
         group = await self._load(row)
-        return group, BackgroundFetchRegistration(group, self._workshop)
+        found = group, BackgroundFetchRegistration(group, self._workshop)
+        self._ended[uid] = found
+        if len(self._ended) > _ENDED_KEPT:
+            self._ended.popitem(last=False)
+        return found
 
     async def check_room(self, download_total: int) -> None:
         """Check that so many bytes fit the disk and BGFETCH_QUOTA (20, 110).
@@ -215,6 +231,7 @@ class Registry:
     def _released(self, registration: BackgroundFetchRegistration) -> None:
         if self.active.get(registration.id) is registration:
             del self.active[registration.id]
+            self.on_released(registration)
         self.groups.pop(registration.uid, None)
         self.taken_up.discard(registration.uid)
 
