@@ -5,13 +5,9 @@ What the specification calls a TypeError is a subclass of :class:`TypeError` too
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scrapy_bgfetch.model import FailureReason
-
-if TYPE_CHECKING:
-    from scrapy_bgfetch.record import BackgroundFetchRecord
-    from scrapy_bgfetch.registration import BackgroundFetchRegistration
 
 
 class BackgroundFetchError(Exception):
@@ -63,8 +59,8 @@ class RecordError(BackgroundFetchError):
         self,
         message: str,
         *,
-        registration: BackgroundFetchRegistration | None = None,
-        record: BackgroundFetchRecord | None = None,
+        registration: Any = None,
+        record: Any = None,
     ) -> None:
         super().__init__(message)
         self.registration = registration
