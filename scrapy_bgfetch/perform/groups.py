@@ -29,7 +29,8 @@ class Performer:
     """Performs background fetches until they end or the spider closes.
 
     :param host_limit: how many records of a host may be active, 0 for no limit.
-    :param idle: called when the last background fetch has been delivered.
+    :param idle: called when the last background fetch has been delivered, and when
+        one waits for nothing but more requests.
     :param broken: called when the state cannot be written any more.
     """
 
@@ -206,7 +207,11 @@ class Performer:
     # -- groups ------------------------------------------------------------------
 
     def _maybe_end(self, group: Group) -> None:
-        if group.complete and not group.unannounced and self._claim_end(group):
+        if group.unannounced:
+            return
+        if not group.complete:
+            self._idle()  # only an idle spider knows that no more will join
+        elif self._claim_end(group):
             self._spawn(self._settle_and_finish(group))
 
     def _claim_end(self, group: Group, *, spare: LiveRecord | None = None) -> bool:
