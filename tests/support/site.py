@@ -28,6 +28,7 @@ class Site:
         self.robots = ""
         self.fail_once: dict[str, int] = {}
         self.etags: dict[str, str] = {}
+        self.contents: dict[str, bytes] = {}
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -111,6 +112,7 @@ class Site:
         """Return status, headers and body, by RFC 9110's rules for Range."""
         name = request.match_info["name"]
         data = body(name, int(request.query.get("size", 1000)))
+        data = self.contents.get(name, data)
         headers = self._headers(request)
         wanted = request.http_range
         valid = request.headers.get("If-Range") in (None, headers.get("ETag"))
