@@ -238,6 +238,13 @@ def test_a_416_without_a_range_is_a_bad_status(stored: Stored) -> None:
     assert decision.reason is BAD_STATUS
 
 
+def test_a_416_with_nothing_stored_is_a_bad_status() -> None:
+    answer = head(416, "Content-Range: bytes */0")
+    decision = decide(Stored(), answer, ranged=True)
+    assert isinstance(decision, Fail)
+    assert decision.reason is BAD_STATUS
+
+
 # -- the end of the body -----------------------------------------------------------
 
 

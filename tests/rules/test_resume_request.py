@@ -89,6 +89,7 @@ def test_without_bytes_or_a_strong_validator_all_is_asked_for(stored: Stored) ->
     [
         ((), False),
         (("Content-Encoding: identity",), False),
+        (("Content-Encoding: Identity",), False),
         (("Content-Encoding: ",), False),
         (("Content-Encoding: gzip",), True),
         (("Content-Encoding: Identity, BR",), True),
