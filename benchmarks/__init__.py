@@ -1,0 +1,1 @@
+"""Compares scrapy-bgfetch with its peers: ``python -m benchmarks``."""

@@ -1,0 +1,137 @@
+"""What is downloaded: the cases, and their files of random bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+_BLOCK = MiB
+_SAMPLE = 20  # files of a case whose content is verified after each run
+
+
+@frozen
+class Case:
+    """A number of files of one size, in bytes."""
+
+    name: str
+    count: int
+    size: int
+
+    @property
+    def total(self) -> int:
+        """The bytes of all files."""
+        return self.count * self.size
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder, another one for each shape."""
+        return f"{self.name}-{self.count}x{self.size}"
+
+    def names(self) -> list[str]:
+        """Return the names of its files."""
+        return [f"{self.name}-{index:05}.bin" for index in range(self.count)]
+
+    def sample(self) -> list[str]:
+        """Return the names of the files whose content is verified."""
+        return self.names()[:: max(1, self.count // _SAMPLE)]
+
+
+EMPTY = Case("empty", 0, 0)
+CASES = (
+    Case("large", 1, GiB),
+    Case("medium", 200, 5 * MiB),
+    Case("small", 5000, 20 * KiB),
+)
+
+
+def scaled(case: Case, scale: float) -> Case:
+    """Return a smaller or larger case: one file in size, many in number."""
+    if case.count == 1:
+        return Case(case.name, 1, max(1, round(case.size * scale)))
+    return Case(case.name, max(1, round(case.count * scale)), case.size)
+
+
+@frozen
+class Source:
+    """The files of a case on disk.
+
+    :ivar digests: name to SHA-256 of its sample.
+    """
+
+    case: Case
+    folder: Path
+    digests: dict[str, str]
+
+    def warm(self) -> None:
+        """Read all files, so that no run waits for the disk."""
+        for name in self.case.names():
+            _digest(self.folder / name)
+
+
+def make_source(case: Case, data: Path) -> Source:
+    """Write the files of a case, unless an earlier run has; return them.
+
+    The bytes are random and always the same ones; no file is sparse.
+    """
+    folder = data / "sources" / case.folder
+    manifest = folder / "manifest.json"
+    if not _is_complete(case, folder, manifest):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in case.names():
+            _write(folder / name, case.size)
+        digests = {name: _digest(folder / name) for name in case.sample()}
+        manifest.write_text(json.dumps(digests))
+    return Source(case, folder, json.loads(manifest.read_text()))
+
+
+def problem_of(source: Source, got: dict[str, Path]) -> str:
+    """Return what is wrong with downloaded files, given by name; "" for nothing."""
+    wanted = set(source.case.names())
+    if got.keys() != wanted:
+        missing, extra = wanted - got.keys(), got.keys() - wanted
+        return f"{len(missing)} files are missing, {len(extra)} are too many"
+    for name, path in got.items():
+        size = path.stat().st_size
+        if size != source.case.size:
+            return f"{name} has {size} of {source.case.size} bytes"
+    for name, digest in source.digests.items():
+        if _digest(got[name]) != digest:
+            return f"the content of {name} is wrong"
+    return ""
+
+
+def _is_complete(case: Case, folder: Path, manifest: Path) -> bool:
+    """Say whether all files are there: the manifest is written last."""
+    if not manifest.exists():
+        return False
+    sizes = {e.name: e.stat().st_size for e in os.scandir(folder)}
+    return all(sizes.get(name) == case.size for name in case.names())
+
+
+def _write(path: Path, size: int) -> None:
+    source = random.Random(path.name)
+    with path.open("wb") as file:
+        for start in range(0, size, _BLOCK):
+            file.write(source.randbytes(min(_BLOCK, size - start)))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

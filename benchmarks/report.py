@@ -1,0 +1,152 @@
+"""The results, as plain text and as JSON values."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import humanize
+from attrs import asdict
+
+from benchmarks.cases import MiB
+from benchmarks.compare import MEASURES, NOISY, Result, Spread
+from benchmarks.peers import BGFETCH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.bars import Bar
+
+_TIMES = ("wall", "done")
+_PACKAGES = ("scrapy-bgfetch", "scrapy", "twisted", "aiohttp")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on, without naming the machine."""
+    return {
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return all numbers of a case."""
+    return {
+        "files": result.case.count,
+        "file_size": result.case.size,
+        "runs": {peer: [asdict(u) for u in us] for peer, us in result.runs.items()},
+        "medians": {
+            peer: {measure: result.median(peer, measure) for measure in MEASURES}
+            for peer in result.runs
+        },
+        "ratios": {
+            other: {
+                measure: _spread_json(result.ratio(BGFETCH.name, other, measure))
+                for measure in MEASURES
+            }
+            for other in _others(result)
+        },
+        "noisy": is_noisy(result),
+    }
+
+
+def bar_json(bar: Bar) -> dict[str, Any]:
+    """Return a bar and whether it is met."""
+    return {**asdict(bar), "met": bar.met}
+
+
+def is_noisy(result: Result) -> bool:
+    """Say whether the times of its rounds differ too much."""
+    return any(
+        result.ratio(BGFETCH.name, other, measure).noisy
+        for other in _others(result)
+        for measure in _TIMES
+    )
+
+
+def table(result: Result) -> str:
+    """Return the table of one case."""
+    lines = [_title(result), _MEDIANS_HEAD]
+    lines += [_medians(result, peer) for peer in result.runs]
+    lines.append(_RATIOS_HEAD)
+    lines += [_ratios(result, other) for other in _others(result)]
+    if is_noisy(result):
+        lines.append(
+            f"  TOO NOISY: a ratio of times differs more than {NOISY:g} times "
+            "between rounds; run it again on a quiet machine."
+        )
+    return "\n".join(lines)
+
+
+def bars_text(bars: Sequence[Bar], scale: float) -> str:
+    """Return the bars, one a line."""
+    lines = ["Bars" if scale == 1 else f"Bars (scale {scale:g}: they mean nothing)"]
+    for bar in bars:
+        verdict = "met    " if bar.met else "NOT MET"
+        unsure = " (noisy)" if bar.noisy else ""
+        lines.append(
+            f"  {verdict} {bar.name}: {bar.value:.2f} {bar.unit}, "
+            f"at most {bar.limit:g} {bar.unit}{unsure}"
+        )
+    return "\n".join(lines)
+
+
+def header(facts: Mapping[str, Any], *, rounds: int, concurrency: int) -> str:
+    """Return the lines that say how it was measured."""
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", *_PACKAGES))
+    return (
+        f"{rounds} rounds, peers taking turns; {concurrency} connections each.\n"
+        f"{facts['cpus']} CPUs, load {facts['load']:.1f} at the start. {versions}.\n"
+        f"Memory is never less than {facts['memory_floor'] / MiB:.1f} MiB, "
+        "the launcher's own.\n"
+        "wall: the whole command. done: until it knows that all files are there."
+    )
+
+
+_MEDIANS_HEAD = "".join(
+    [f"  {'medians':<16}"]
+    + [f"{name:>22}" for name in ("wall s", "done s", "CPU s", "peak MiB")]
+)
+_RATIOS_HEAD = "".join(
+    [f"  {'bgfetch / ...':<16}"]
+    + [f"{name:>22}" for name in ("wall", "done", "CPU", "peak")]
+    + ["   (min median max)"]
+)
+
+
+def _title(result: Result) -> str:
+    case = result.case
+    if not case.count:
+        return f"{case.name}: no file"
+    size = humanize.naturalsize(case.size, binary=True, format="%.4g")
+    return f"{case.name}: {case.count:,} x {size}"
+
+
+def _medians(result: Result, peer: str) -> str:
+    *seconds, peak = (result.median(peer, measure) for measure in MEASURES)
+    cells = [*(f"{value:.2f}" for value in seconds), f"{peak / MiB:.1f}"]
+    return f"  {peer:<16}" + "".join(f"{cell:>22}" for cell in cells)
+
+
+def _ratios(result: Result, other: str) -> str:
+    spreads = [result.ratio(BGFETCH.name, other, measure) for measure in MEASURES]
+    cells = [f"{s.min:.3g} {s.median:.3g} {s.max:.3g}" for s in spreads]
+    return f"  {other:<16}" + "".join(f"{cell:>22}" for cell in cells)
+
+
+def _others(result: Result) -> list[str]:
+    return [peer for peer in result.runs if peer != BGFETCH.name]
+
+
+def _spread_json(spread: Spread) -> dict[str, Any]:
+    return {
+        "min": spread.min,
+        "median": spread.median,
+        "max": spread.max,
+        "values": list(spread.values),
+    }

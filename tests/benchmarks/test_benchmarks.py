@@ -1,0 +1,176 @@
+"""The benchmark command works from end to end; no time is asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MEASURES = {"wall", "done", "cpu", "peak"}
+
+_missing = [
+    name
+    for name in ("nginx", "curl")
+    if not (shutil.which(name) or shutil.which(name, path="/usr/sbin"))
+]
+needs_programs = pytest.mark.skipif(
+    bool(_missing), reason=f"not installed: {' and '.join(_missing)}"
+)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+
+
+def small_run(data: Path, *more: object) -> list[str]:
+    return command(
+        "--case", "small", "--scale", 0.002, "--runs", 1, "--data", data, *more
+    )
+
+
+def run(words: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, check=False, cwd=ROOT, capture_output=True, text=True, **options
+    )
+
+
+def run_code(code: str, *arguments: object) -> str:
+    process = run([sys.executable, "-c", code, *map(str, arguments)])
+    assert process.stderr == ""
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    process = run(small_run(folder / "data", "--json", folder / "results.json"))
+    assert process.returncode == 0, process.stderr
+    return folder, process.stdout
+
+
+@needs_programs
+def test_the_json_has_the_numbers_of_every_peer_in_every_case(finished):
+    said = json.loads((finished[0] / "results.json").read_text())
+    assert said["options"] == {"runs": 1, "scale": 0.002, "concurrency": 16}
+    assert said["machine"]["memory_floor"] > 0
+    peers = {
+        name: {peer: len(runs) for peer, runs in case["runs"].items()}
+        for name, case in said["cases"].items()
+    }
+    assert peers == {
+        "empty": {"bgfetch": 1, "files-pipeline": 1},
+        "small": {"bgfetch": 1, "files-pipeline": 1, "curl": 1},
+    }
+    for case in said["cases"].values():
+        for peer, medians in case["medians"].items():
+            assert medians.keys() == MEASURES
+            assert all(medians[m] == case["runs"][peer][0][m] for m in MEASURES)
+            assert all(medians[m] > 0 for m in MEASURES)
+
+
+@needs_programs
+def test_the_json_has_ratios_with_their_spread_and_the_bars(finished):
+    said = json.loads((finished[0] / "results.json").read_text())
+    small = said["cases"]["small"]
+    assert (small["files"], small["file_size"]) == (10, 20 * 1024)
+    assert small["ratios"].keys() == {"files-pipeline", "curl"}
+    spread = small["ratios"]["curl"]["wall"]
+    bgfetch, curl = (small["medians"][peer]["wall"] for peer in ("bgfetch", "curl"))
+    assert spread == dict.fromkeys(
+        ("min", "median", "max"), pytest.approx(bgfetch / curl)
+    ) | {"values": [pytest.approx(bgfetch / curl)]}
+    assert [set(bar) for bar in said["bars"]] == 2 * [
+        {"name", "value", "limit", "unit", "noisy", "met"}
+    ]
+
+
+@needs_programs
+def test_the_text_has_a_table_for_each_case_and_says_the_concurrency(finished):
+    text = finished[1]
+    assert "16 connections each" in text
+    assert "empty: no file\n" in text
+    assert "small: 10 x 20 KiB\n" in text
+    assert "Bars (scale 0.002: they mean nothing)\n" in text
+
+
+@needs_programs
+def test_only_the_sources_are_left_behind(finished):
+    data = finished[0] / "data"
+    assert [path.name for path in data.iterdir()] == ["sources"]
+    sources = list((data / "sources" / "small-10x20480").glob("*.bin"))
+    assert len(sources) == 10
+    assert all(path.stat().st_blocks * 512 >= 20 * 1024 for path in sources)
+
+
+@needs_programs
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_nginx_and_removes_what_was_written(tmp_path, number):
+    process = subprocess.Popen(
+        small_run(tmp_path, "--runs", 1000),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        while "nginx at http" not in process.stderr.readline():
+            assert process.poll() is None
+        server = int(next(tmp_path.glob("work-*/nginx.pid")).read_text())
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.endswith("benchmarks: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["sources"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+
+
+def test_a_missing_program_is_named_with_what_installs_it(tmp_path):
+    process = run(
+        command("--data", tmp_path), env={**os.environ, "PATH": str(tmp_path)}
+    )
+    assert process.returncode == 1
+    assert "is not installed" in process.stderr
+    assert "sudo apt install nginx-light curl" in process.stderr
+
+
+def test_an_interpreter_with_much_memory_does_not_pass_its_peak_on():
+    code = (
+        "from benchmarks.measure import floor\n"
+        "ballast = b'x' * 200 * 2**20\n"
+        "print(floor())"
+    )
+    assert 0 < int(run_code(code)) < 30 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("path.unlink()", "1 files are missing, 0 are too many"),
+        ("path.with_name('more.bin').touch()", "0 files are missing, 1 are too many"),
+        ("path.write_bytes(path.read_bytes()[:-1])", "has 20479 of 20480 bytes"),
+        ("path.write_bytes(bytes(20480))", "the content of small-00000.bin is wrong"),
+        ("None", ""),
+    ],
+)
+def test_files_that_are_not_the_right_ones_are_noticed(tmp_path, change, problem):
+    code = f"""if True:
+        import pathlib, shutil, sys
+        from benchmarks.cases import Case, make_source, problem_of
+        data, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1], "out")
+        source = make_source(Case("small", 3, 20480), data)
+        shutil.copytree(source.folder, out, ignore=shutil.ignore_patterns("*.json"))
+        path = out / "small-00000.bin"
+        {change}
+        print(problem_of(source, {{p.name: p for p in out.iterdir()}}))
+    """
+    said = run_code(code, tmp_path).strip()
+    assert said.endswith(problem)
+    assert bool(said) == bool(problem)
