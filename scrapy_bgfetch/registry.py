@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import humanize
 from attrs import evolve
 
+from scrapy_bgfetch import stats
 from scrapy_bgfetch.exceptions import IdActiveError, QuotaExceededError
 from scrapy_bgfetch.model import RecordRow, RegistrationRow
 from scrapy_bgfetch.perform.live import Group, LiveRecord
@@ -132,7 +133,7 @@ class Registry:
             performer.add(group)
         if groups:
             assert self._crawler.stats is not None
-            self._crawler.stats.inc_value("bgfetch/resumed", len(groups))
+            self._crawler.stats.inc_value(stats.RESUMED.key(), len(groups))
 
     async def find(self, uid: str) -> _Found | None:
         """Return a background fetch by its unique id, also one that has ended."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import humanize
 from attrs import define, field
 
-from scrapy_bgfetch import signals
+from scrapy_bgfetch import signals, stats
 from scrapy_bgfetch.events import BackgroundFetchEvent, BackgroundFetchUpdateUIEvent
-from scrapy_bgfetch.model import FailureReason
+from scrapy_bgfetch.model import FailureReason, Result
 from scrapy_bgfetch.response import response_of
 from scrapy_bgfetch.rules.file_names import file_name, safe_relative_path
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.record import BackgroundFetchRecord
     from scrapy_bgfetch.registration import BackgroundFetchRegistration, Snapshot
     from scrapy_bgfetch.response import BackgroundFetchResponse
+    from scrapy_bgfetch.stats import Stat
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Reporter:
 
     async def registered(self) -> None:
         """Say that it was registered."""
-        self._count("registered")
+        self._count(stats.REGISTERED)
         await self._signal(signals.bgfetch_registered)
 
     def released(self) -> None:
@@ -90,11 +91,12 @@ class Reporter:
         """Send the signal, call the hooks, hand the record back to its spider."""
         said = self._record(record)
         self.registration.refresh()
-        self._count("record_settled")
-        self._count(f"record_settled/{record.failure_reason or 'success'}")
-        self._count("wire_bytes", record.wire)
+        self._count(stats.RECORD_SETTLED)
+        outcome = record.failure_reason or Result.SUCCESS
+        self._count(stats.RECORD_SETTLED_AS, reason=outcome)
+        self._count(stats.WIRE_BYTES, record.wire)
         if record.failure_reason is FailureReason.NONE:
-            self._count("downloaded_bytes", record.stored)
+            self._count(stats.DOWNLOADED_BYTES, record.stored)
         await self._signal(signals.bgfetch_record_settled, record=said)
         await self.dispatcher.call(
             "bgfetch_record_settled", registration=self.registration, record=said
@@ -115,7 +117,7 @@ class Reporter:
 
     async def _send_progress(self) -> None:
         self._sent = self.registration.numbers
-        self._count("progress")
+        self._count(stats.PROGRESS)
         await self.registration.dispatch(
             BackgroundFetchEvent("progress", self.registration)
         )
@@ -129,9 +131,9 @@ class Reporter:
             **arguments,
         )
 
-    def _count(self, stat: str, amount: int = 1) -> None:
+    def _count(self, stat: Stat, amount: int = 1, **parts: object) -> None:
         assert self.crawler.stats is not None
-        self.crawler.stats.inc_value(f"bgfetch/{stat}", amount)
+        self.crawler.stats.inc_value(stat.key(**parts), amount)
 
     def _record(self, record: LiveRecord) -> BackgroundFetchRecord:
         return self.registration.record(record)
@@ -157,13 +159,13 @@ class Reporter:
 
 def _terminal(
     registration: BackgroundFetchRegistration,
-) -> tuple[object, BackgroundFetchEvent, str]:
+) -> tuple[object, BackgroundFetchEvent, Stat]:
     reason = registration.failure_reason
     if reason is FailureReason.ABORTED:
         event = BackgroundFetchEvent("backgroundfetchabort", registration)
-        return signals.bgfetch_abort, event, "abort"
+        return signals.bgfetch_abort, event, stats.ABORT
     if reason is FailureReason.NONE:
         success = BackgroundFetchUpdateUIEvent("backgroundfetchsuccess", registration)
-        return signals.bgfetch_success, success, "success"
+        return signals.bgfetch_success, success, stats.SUCCESS
     fail = BackgroundFetchUpdateUIEvent("backgroundfetchfail", registration)
-    return signals.bgfetch_fail, fail, "fail"
+    return signals.bgfetch_fail, fail, stats.FAIL

@@ -18,6 +18,7 @@ from scrapy.utils.misc import build_from_crawler, load_object
 
 from scrapy_bgfetch import hookspecs
 from scrapy_bgfetch.exceptions import NotAllowedError
+from scrapy_bgfetch.stats import PLUGIN_ERRORS, PLUGIN_ERRORS_OF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-ERRORS_STAT = "bgfetch/plugin_errors"
 
 
 class Dispatcher:
@@ -146,8 +145,8 @@ class Dispatcher:
 
     def _failed(self, name: str, what: str, error: Exception) -> None:
         logger.error("The plug-in %s %s: %s", name, what, _said(error), exc_info=error)
-        self._count(ERRORS_STAT)
-        self._count(f"{ERRORS_STAT}/{name}")
+        self._count(PLUGIN_ERRORS.key())
+        self._count(PLUGIN_ERRORS_OF.key(plugin=name))
 
 
 def plugin_name(plugin: Any) -> str:

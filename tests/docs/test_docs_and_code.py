@@ -131,6 +131,24 @@ def test_the_code_reads_no_setting_that_settings_does_not_declare():
     assert read == setting_names()
 
 
+def test_names_of_stats_are_written_in_the_stats_module_only():
+    written = {name for name, text in strings() if text.startswith("bgfetch/")}
+    assert written == {"stats.py"}
+
+
+def test_stats_are_counted_by_their_key_only():
+    counted = [
+        ast.unparse(call.args[0])
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and re.fullmatch("(inc|set|max|min)_value", call.func.attr)
+    ]
+    assert counted
+    assert all(re.fullmatch(r"[\w.]+\.key\(.*\)", text) for text in counted), counted
+
+
 MENTIONS = [
     (r"\bBGFETCH_[A-Z][A-Z_]*\b", setting_names),
     (r"\bbgfetch_[a-z][a-z_]*\b", lambda: signal_names() | hook_names()),
