@@ -473,3 +473,14 @@ async def test_a_handle_of_grouped_requests_is_found_by_get(crawl):
     spider = await crawl(go, Looks)
     assert spider.found.path.read_bytes() == body("x", 1000)
     assert spider.found.registration is spider.handle()
+
+
+async def test_the_request_of_a_record_that_has_ended_can_be_read(crawl):
+    """Behaviour 78: a copy; its callback has been called already."""
+
+    async def go(spider, response):
+        return [spider.request(response, "/file/x", "a", meta={"mine": 1})]
+
+    record = (await crawl(go)).handle().records[0]
+    assert record.request.url == record.url
+    assert record.request.meta["mine"] == 1

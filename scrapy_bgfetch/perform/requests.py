@@ -54,12 +54,17 @@ def to_json(
 
 
 def from_json(kept: Mapping[str, Any], *, spider: Spider | None) -> Request:
-    """Return the request that :func:`to_json` kept."""
+    """Return the request that :func:`to_json` kept.
+
+    Without a ``spider`` it has no callback and no errback.
+    """
     headers: dict[bytes, list[bytes]] = {}
     for name, value in kept["headers"]:
         headers.setdefault(name.encode("latin-1"), []).append(value.encode("latin-1"))
     body = base64.b64decode(kept["body"])
     known = {key: value for key, value in kept.items() if key != GROUPED}
+    if spider is None:
+        known |= {"callback": None, "errback": None}
     return request_from_dict({**known, "headers": headers, "body": body}, spider=spider)
 
 
