@@ -45,7 +45,10 @@ class Addon:
     def _keep_handlers(settings: BaseSettings) -> None:
         ours = BackgroundFetchDownloadHandler
         handlers = settings.getdict("DOWNLOAD_HANDLERS")
-        kept = settings.getdict("BGFETCH_FALLBACK_HANDLERS")
+        try:
+            kept = settings.getdict("BGFETCH_FALLBACK_HANDLERS")
+        except (TypeError, ValueError):
+            kept = {}  # the extension says so, and closes the spider
         for scheme in _SCHEMES:
             before = handlers.get(scheme)
             if scheme in handlers and (

@@ -56,8 +56,8 @@ class BackgroundFetchExtension:
         self.settings = settings
         self.attempts: dict[str, Attempt] = {}
         assert crawler.spider is not None
-        folder = settings.dir or _default_dir(crawler)
-        files = settings.files_store or folder / "files"
+        folder = (settings.dir or _default_dir(crawler)).absolute()
+        files = (settings.files_store or folder / "files").absolute()
         self._bodies = LocalBodies(folder / "parts", files)
         self._store = SQLiteStore(folder / _STATE_FILE)
         self._performer = self._make_performer()
@@ -79,12 +79,7 @@ class BackgroundFetchExtension:
         :raises NotConfigured: Scrapy runs on a reactor that is not asyncio's, or a
             setting cannot be used.
         """
-        if not is_asyncio_available():
-            raise NotConfigured(
-                "scrapy-bgfetch works on asyncio: set TWISTED_REACTOR = "
-                '"twisted.internet.asyncioreactor.AsyncioSelectorReactor" (Scrapy\'s '
-                "default), or TWISTED_REACTOR_ENABLED = False."
-            )
+        require_asyncio()
         problem: SettingsError | None = None
         try:
             settings = Settings.from_crawler(crawler)
@@ -208,6 +203,19 @@ class BackgroundFetchExtension:
     async def _close(self, reason: str) -> None:
         assert self.crawler.engine is not None
         await self.crawler.engine.close_spider_async(reason=reason)
+
+
+def require_asyncio() -> None:
+    """Check that Scrapy runs on asyncio.
+
+    :raises NotConfigured: it does not; the message says what to set.
+    """
+    if not is_asyncio_available():
+        raise NotConfigured(
+            "scrapy-bgfetch works on asyncio: set TWISTED_REACTOR = "
+            '"twisted.internet.asyncioreactor.AsyncioSelectorReactor" (Scrapy\'s '
+            "default), or TWISTED_REACTOR_ENABLED = False."
+        )
 
 
 def _closing(crawler: Crawler) -> bool:

@@ -34,9 +34,6 @@ class BackgroundFetchDownloadHandler:
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
-        self._fallbacks: dict[str, Any] = read_setting(
-            crawler.settings, "fallback_handlers"
-        )
         self._built: dict[str, Any] = {}
         self._transport: AiohttpTransport | None = None
 
@@ -87,7 +84,8 @@ class BackgroundFetchDownloadHandler:
         return self._built[scheme]
 
     def _build(self, scheme: str) -> Any:
-        path = self._fallbacks.get(scheme)
+        fallbacks = read_setting(self._crawler.settings, "fallback_handlers")
+        path = fallbacks.get(scheme)
         if path is None:
             raise NotSupported(
                 f"Unsupported URL scheme '{scheme}': no handler available for that "

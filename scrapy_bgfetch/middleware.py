@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from scrapy.exceptions import IgnoreRequest, NotConfigured
 
 from scrapy_bgfetch.exceptions import BackgroundFetchError, RecordError
-from scrapy_bgfetch.extension import BackgroundFetchExtension
+from scrapy_bgfetch.extension import BackgroundFetchExtension, require_asyncio
 from scrapy_bgfetch.perform.requests import META_KEY
+from scrapy_bgfetch.rules.validation import shown_url
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -30,8 +31,9 @@ class BackgroundFetchMiddleware:
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Find the extension that does the work.
 
-        :raises NotConfigured: it is not enabled.
+        :raises NotConfigured: it is not enabled, or cannot work here.
         """
+        require_asyncio()
         extension = crawler.get_extension(BackgroundFetchExtension)
         if extension is None:
             raise NotConfigured(
@@ -53,7 +55,8 @@ class BackgroundFetchMiddleware:
         except RecordError:
             raise
         except BackgroundFetchError as error:
-            logger.error("%s was not grouped: %s", request, error)  # noqa: TRY400
+            url = shown_url(request.url)
+            logger.error("%s was not grouped: %s", url, error)  # noqa: TRY400
             raise _ignored(error) from error
 
 

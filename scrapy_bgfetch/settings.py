@@ -88,7 +88,11 @@ def _names(settings: BaseSettings, name: str, default: tuple[str, ...]) -> Any:
 
 def _handlers(settings: BaseSettings, name: str, default: Mapping[str, Any]) -> Any:
     base = settings.getdict("DOWNLOAD_HANDLERS_BASE")
-    return {**base, **default, **settings.getdict(name)}
+    try:
+        return {**base, **default, **settings.getdict(name)}
+    except (TypeError, ValueError):
+        wanted = "a dict from URL schemes to download handlers"
+        raise _refuse(name, settings.get(name), wanted) from None
 
 
 def _setting(

@@ -226,13 +226,13 @@ def _check_authority(url: str, where: str) -> None:
             " in an Authorization header."
         )
     host, port = _split_port(found[1])
-    if port is not None and not _is_port(port):
-        raise BadRequestError(
-            f"{where} {shown_url(url)} has a bad port: it must be 1 to 65535."
-        )
     if not _is_host(host):
         raise BadRequestError(
             f"{where} {shown_url(url)} has a malformed host: check its spelling."
+        )
+    if port is not None and not _is_port(port):
+        raise BadRequestError(
+            f"{where} {shown_url(url)} has a bad port: it must be 1 to 65535."
         )
 
 
