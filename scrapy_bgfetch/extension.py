@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from typing_extensions import Self
 
+    from scrapy_bgfetch.perform.live import Group
+
 logger = logging.getLogger(__name__)
 
 _CLOSE_REASON = "bgfetch_error"
@@ -162,7 +164,7 @@ class BackgroundFetchExtension:
     def _spider_idle(self) -> None:
         self.grouping.close_idle()
         groups = self._performer.groups.values()
-        if self._registry.busy or any(not group.paused for group in groups):
+        if self._registry.busy or any(_unfinished(group) for group in groups):
             raise DontCloseSpider
 
     async def _spider_closed(self) -> None:
@@ -216,6 +218,11 @@ def require_asyncio() -> None:
             '"twisted.internet.asyncioreactor.AsyncioSelectorReactor" (Scrapy\'s '
             "default), or TWISTED_REACTOR_ENABLED = False."
         )
+
+
+def _unfinished(group: Group) -> bool:
+    """Whether an idle spider waits for it: not while it is paused."""
+    return group.ending or not group.paused
 
 
 def _closing(crawler: Crawler) -> bool:

@@ -219,6 +219,11 @@ class BackgroundFetchRegistration:
         """Go on after :meth:`pause`."""
         await self._workshop.performer.resume(self._group)
 
+    async def click(self) -> None:
+        """Send the click event, while it is active or after its end (88)."""
+        assert self._group.delegate is not None
+        await self._group.delegate.clicked()
+
     async def settled(self) -> BackgroundFetchRegistration:
         """Wait until it has ended, well or not, and return it.
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import humanize
 from attrs import define, field
+from scrapy import Request
 
 from scrapy_bgfetch import signals, stats
 from scrapy_bgfetch.events import BackgroundFetchEvent, BackgroundFetchUpdateUIEvent
+from scrapy_bgfetch.exceptions import BadStatus
 from scrapy_bgfetch.model import FailureReason, Result
 from scrapy_bgfetch.response import response_of
 from scrapy_bgfetch.rules.file_names import file_name, safe_relative_path
@@ -86,6 +88,28 @@ class Reporter:
             assert record.head is not None
             name = file_name(record.url, record.head)
         return safe_relative_path(name)
+
+    async def refresh_request(self, record: LiveRecord, why: str) -> Request | None:
+        """Ask the plug-ins for a new request; an unusable answer is logged."""
+        said = self._record(record)
+        failure = BadStatus(why, registration=self.registration, record=said)
+        new = await self.dispatcher.first(
+            "bgfetch_refresh_request",
+            registration=self.registration,
+            record=said,
+            failure=failure,
+        )
+        if new is None or isinstance(new, Request):
+            return new
+        logger.error("bgfetch_refresh_request must return a Request, not %r.", new)
+        return None
+
+    async def clicked(self) -> None:
+        """Send the click event."""
+        self._count(stats.CLICK)
+        event = BackgroundFetchEvent("backgroundfetchclick", self.registration)
+        await self._signal(signals.bgfetch_click, event=event)
+        event.active = False
 
     async def record_settled(self, record: LiveRecord) -> None:
         """Send the signal, call the hooks, hand the record back to its spider."""

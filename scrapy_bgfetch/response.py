@@ -58,6 +58,8 @@ class Body:
                     file = file or self.path.open("rb")
                     size = min(CHUNK_SIZE, self.length - position)
                     data = await asyncio.to_thread(file.read, size)
+                    if not data:
+                        raise FetchError(_shrunk(live.url, position))
                     position += len(data)
                     yield data
                 elif live.settled:
@@ -126,6 +128,13 @@ class BackgroundFetchResponse(Response):
         :raises SuspendedError: the spider is closing.
         """
         return self.source.chunks()
+
+
+def _shrunk(url: str, position: int) -> str:
+    return (
+        f"the file of {url} ends at byte {position}, earlier than its body: something "
+        "else has changed it. Read `path` instead."
+    )
 
 
 def response_of(

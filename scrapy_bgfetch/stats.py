@@ -66,6 +66,7 @@ FAIL = Stat(
     "bgfetch/fail", "background fetches", "Ended, and at least one record failed."
 )  # fmt: skip
 ABORT = Stat("bgfetch/abort", "background fetches", "Ended by ``abort``.")
+CLICK = Stat("bgfetch/click", "clicks", "Clicks, also on those that have ended.")
 PLUGIN_ERRORS = Stat(
     "bgfetch/plugin_errors", "errors",
     "Plug-ins that could not be loaded, and hooks that raised where they may not "

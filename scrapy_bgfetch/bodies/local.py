@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-_PART_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+_PART_FLAGS = os.O_RDWR | os.O_CREAT
+_PART_FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 class PartFile:
@@ -42,12 +43,6 @@ class PartFile:
             written = os.write(self._fd, view)
             self.length += written
             view = view[written:]
-
-    def truncate(self) -> None:
-        """Drop all bytes: a restart from zero."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self.length = 0
 
     def close(self) -> None:
         """Close the file; its bytes stay."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 HEAD_FLAG = "bgfetch"
 SLOT_PREFIX = "bgfetch "
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class AttemptClosed(IgnoreRequest):
@@ -143,6 +142,9 @@ class Attempt:
         """
         exchange = await self._open(request, transport)
         self._exchange = exchange
+        if self._closed:
+            self._drop_exchange()
+            raise AttemptClosed("the attempt was interrupted")
         body = b""
         if not 200 <= exchange.head.status < 300:
             body = await self._error_body(exchange)
@@ -174,10 +176,15 @@ class Attempt:
             self._opening = None
 
     async def _error_body(self, exchange: Exchange) -> bytes:
-        limit = self._context.settings.error_body_maxsize
-        body = bytearray()
+        """Read what the page may have in size and, if it drips, in time."""
+        settings = self._context.settings
+        limit, body = settings.error_body_maxsize, bytearray()
+        deadline = time.monotonic() + settings.stall_timeout
         try:
-            while len(body) < limit and (data := await exchange.read()):
+            while len(body) < limit and time.monotonic() < deadline:
+                data = await exchange.read()
+                if not data:
+                    break
                 body += data
         except TransportError:
             pass  # the status has decided; what came of the page is enough
@@ -191,6 +198,7 @@ class Attempt:
         stored = stored_of(record.stored, head, record.size, record.encoded)
         fields = range_fields(stored)
         exchange = await self._ask(fields)
+        await self._count_upload()
         head = exchange.head
         decision = decide(stored, head, ranged="Range" in fields)
         if isinstance(decision, (Append, Replace)):
@@ -200,6 +208,14 @@ class Attempt:
                 decision = await self._body(decision, exchange)
         body = exchange.body if isinstance(exchange, _Answered) else b""
         return outcome_of(decision, head, body)
+
+    async def _count_upload(self) -> None:
+        """Count the request's body as sent, once (118)."""
+        record, group = self._record, self._record.group
+        if record.request is not None and record.request.body and not record.sent:
+            record.sent = True
+            group.uploaded += len(record.request.body)
+            await self._context.store.amend(group.uid, uploaded=group.uploaded)
 
     def _spend_restart(self) -> bool:
         record = self._record
@@ -219,7 +235,7 @@ class Attempt:
         """Send the request through the downloader and return what answered."""
         record = self._record
         assert record.request is not None
-        slot = SLOT_PREFIX + host_of(record.url)
+        slot = SLOT_PREFIX + host_of(record.request.url)
         request = attempt_request(record.request, self.token, slot, fields)
         download = asyncio.ensure_future(self._context.fetch(request))
         try:

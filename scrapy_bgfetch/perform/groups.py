@@ -178,6 +178,8 @@ class Performer:
     def _failed(self, record: LiveRecord, reason: FailureReason) -> None:
         """Take note of a failure at once, so that nobody goes on for nothing."""
         group = record.group
+        if not reason:
+            return
         group.first_failure = first_of(
             group.first_failure, reason, settled=group.ending
         )

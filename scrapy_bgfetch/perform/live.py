@@ -42,8 +42,14 @@ class Delegate(Protocol):
     async def file_name(self, record: LiveRecord) -> str:
         """Return the safe relative path for the file of a record."""
 
+    async def refresh_request(self, record: LiveRecord, why: str) -> Request | None:
+        """Return a new request for a record that was refused, None without one."""
+
     async def record_settled(self, record: LiveRecord) -> None:
         """One record has ended."""
+
+    async def clicked(self) -> None:
+        """A person has clicked on it (behaviour 88)."""
 
     async def settled(self) -> None:
         """The background fetch has ended; returns when all handlers have."""
@@ -75,6 +81,7 @@ class LiveRecord:
     marked_wire: int = field(init=False)
     queued: bool = False
     generation: int = 0
+    sent: bool = False
     _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
 
     def __attrs_post_init__(self) -> None:

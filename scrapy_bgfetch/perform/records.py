@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_RENEWABLE = {401, 403, 404, 410}
+
 
 class Records:
     """Completes records, one attempt at a time.
@@ -105,8 +107,26 @@ class Records:
         if isinstance(outcome, Again):
             return await self._again(record, outcome, progress=progress)
         if isinstance(outcome, Failed):
+            if await self._refreshed(record, outcome):
+                again = Again(RetryLater(outcome.why, "0"), outcome)
+                return await self._again(record, again, progress=progress)
             return await self._fail(record, outcome)
         return await self._succeed(record)
+
+    async def _refreshed(self, record: LiveRecord, failed: Failed) -> bool:
+        """Let plug-ins renew a request that was refused; the bytes are kept."""
+        status = failed.head.status if failed.head is not None else None
+        if status not in _RENEWABLE or record.row.method != "GET":
+            return False
+        assert record.request is not None
+        assert record.group.delegate is not None
+        new = await record.group.delegate.refresh_request(record, failed.why)
+        if new is not None:
+            meta = {**record.request.meta, **new.meta}
+            record.request = record.request.replace(
+                url=new.url, headers=new.headers, cookies=new.cookies, meta=meta
+            )
+        return new is not None
 
     async def _again(self, record: LiveRecord, again: Again, *, progress: bool) -> bool:
         budgets = record.budgets or self._budgets
