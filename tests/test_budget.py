@@ -114,7 +114,7 @@ async def test_without_a_length_the_body_is_stopped_when_the_budget_is_spent(
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
             "a",
-            "/slow/x?size=50000000&rate=1000000&chunked",
+            "/slow/x?size=5000000&rate=1000000&chunked",
             base_url=response,
             download_total=200_000,
         )
@@ -160,10 +160,10 @@ async def test_when_it_is_exceeded_the_other_transfers_stop_on_the_wire(probe, s
     """B2: the group ends at once, one fail event follows, nothing goes on."""
 
     async def go(spider, response):
-        slow = [f"/slow/{n}?size=50000000&rate=20000&chunked" for n in range(4)]
+        slow = [f"/slow/{n}?size=5000000&rate=20000&chunked" for n in range(4)]
         handle = await spider.background_fetch.fetch(
             "a",
-            [*slow, "/slow/fast?size=50000000&rate=500000&chunked"],
+            [*slow, "/slow/fast?size=5000000&rate=500000&chunked"],
             base_url=response,
             download_total=300_000,
         )
@@ -219,7 +219,7 @@ async def test_after_abort_the_server_sees_its_connections_close(probe, site, pa
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
             "a",
-            [f"/slow/{n}?size=50000000&rate=100000" for n in range(6)],
+            [f"/slow/{n}?size=5000000&rate=100000" for n in range(6)],
             base_url=response,
         )
         await until(lambda: site.streaming == 6)
