@@ -61,10 +61,10 @@ class Mark:
 class Settlement:
     """A statement: this is how a record ended.
 
-    With a ``failure_reason`` that exposes no body (behaviour 6) ``stored`` stays
-    what it was. With bad-status it is the length of the error's body, and what the
-    record stored before leaves ``downloaded``. ``path`` is relative to the file
-    store. A ``size``, ``head`` or ``path`` of None leaves what was kept before.
+    ``stored`` is the length of the body when it succeeded. A record that failed
+    stores nothing, whatever is said; the page that came with a bad status is not
+    counted, its length is the ``size``. ``path`` is relative to the file store. A ``size``,
+    ``head`` or ``path`` of None leaves what was kept before.
     """
 
     uid: str
@@ -112,7 +112,8 @@ class Store(Protocol):
         """Change columns of an active registration.
 
         Takes ``title icons download_total expected paused options uploaded``.
-        A registration that has settled stays as it is.
+        A registration that has settled stays as it is, but for title and icons,
+        which may change until its event was handled (85).
 
         :raises ValueError: another column is named; nothing was changed.
         """
@@ -153,8 +154,7 @@ class Store(Protocol):
         """Settle records, one verdict for each, all in one transaction.
 
         A record settles once, by its last attempt: 0 when it was never claimed.
-        ``stored`` is held against the budget like a mark, unless the reason is
-        bad-status: error bodies are outside of the budget and of ``downloaded``.
+        ``stored`` of a success is held against the budget like a mark.
         """
 
     async def announced(self, uid: str, index: int) -> None:
@@ -169,7 +169,7 @@ class Store(Protocol):
         """Settle a registration, once: its id is free from here on (28, 72).
 
         Records that have not settled become settled as aborted in the same
-        transaction; the others keep their result (57). STALE when it has
+        transaction, with nothing stored; the others keep their result (57). STALE when it has
         settled before: the first result stays.
 
         :raises ValueError: the result is the empty one.
@@ -191,6 +191,13 @@ class Store(Protocol):
         """Return what a new run takes up: all that is active or not delivered.
 
         The oldest first.
+        """
+
+    async def unannounced(self) -> list[tuple[str, int]]:
+        """Return (uid, index) of all records, of any scope, that may have a part.
+
+        Those are the records of registrations that are not delivered whose own
+        hooks have not ended.
         """
 
     async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:

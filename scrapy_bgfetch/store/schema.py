@@ -77,12 +77,10 @@ STATEMENTS = (
     )
     """,
     """
-    CREATE TRIGGER records_counted AFTER UPDATE OF stored, failure_reason ON records
-    WHEN new.stored != old.stored OR new.failure_reason = 'bad-status'
+    CREATE TRIGGER records_counted AFTER UPDATE OF stored ON records
+    WHEN new.stored != old.stored
     BEGIN
-        UPDATE registrations SET downloaded = downloaded
-            + new.stored * (new.failure_reason != 'bad-status')
-            - old.stored * (old.failure_reason != 'bad-status')
+        UPDATE registrations SET downloaded = downloaded + new.stored - old.stored
         WHERE uid = new.uid;
     END
     """,

@@ -122,6 +122,9 @@ class SQLiteStore:
     async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:
         return await self._run(lambda con: statements.history(con, scope, limit))
 
+    async def unannounced(self) -> list[tuple[str, int]]:
+        return await self._run(statements.unannounced)
+
     async def stored_bytes(self) -> int:
         return await self._run(statements.stored_bytes)
 

@@ -72,8 +72,8 @@ RECORDS = """
 ID_ACTIVE = "SELECT 1 FROM registrations WHERE scope = ? AND id = ? AND active = 1"
 UID_ACTIVE = "SELECT 1 FROM registrations WHERE uid = ? AND active = 1"
 AMEND = {
-    "title": "UPDATE registrations SET title = ? WHERE uid = ? AND active = 1",
-    "icons": "UPDATE registrations SET icons = ? WHERE uid = ? AND active = 1",
+    "title": "UPDATE registrations SET title = ? WHERE uid = ? AND delivered = 0",
+    "icons": "UPDATE registrations SET icons = ? WHERE uid = ? AND delivered = 0",
     "download_total": (
         "UPDATE registrations SET download_total = ? WHERE uid = ? AND active = 1"
     ),
@@ -112,8 +112,7 @@ MARK = """
 """
 SETTLE_RECORD = """
     UPDATE records SET state = 'settled', failure_reason = :failure_reason,
-        stored = CASE WHEN :failure_reason IN ('', 'bad-status') THEN :stored
-            ELSE stored END,
+        stored = CASE :failure_reason WHEN '' THEN :stored ELSE 0 END,
         wire = wire + :wire, size = coalesce(:size, size),
         head = coalesce(:head, head), path = coalesce(:path, path), error = :error
     WHERE uid = :uid AND idx = :index AND attempt = :attempt AND state != 'settled'
@@ -139,10 +138,15 @@ SETTLE = """
     WHERE uid = ? AND active = 1
 """
 ABORT_RECORDS = """
-    UPDATE records SET state = 'settled', failure_reason = 'aborted'
+    UPDATE records SET state = 'settled', failure_reason = 'aborted', stored = 0
     WHERE uid = ? AND state != 'settled'
 """
 DELIVERED = "UPDATE registrations SET delivered = 1 WHERE uid = ? AND active = 0"
+UNANNOUNCED = """
+    SELECT records.uid, idx FROM records
+    JOIN registrations ON registrations.uid = records.uid
+    WHERE delivered = 0 AND announced = 0
+"""
 STORED_BYTES = "SELECT downloaded FROM totals"
 
 
@@ -244,6 +248,10 @@ def undelivered(con: sqlite3.Connection, scope: str) -> list[RegistrationRow]:
 def history(con: sqlite3.Connection, scope: str, limit: int) -> list[RegistrationRow]:
     found = con.execute(HISTORY, (scope, max(limit, 0)))
     return [registration_row(row) for row in found]
+
+
+def unannounced(con: sqlite3.Connection) -> list[tuple[str, int]]:
+    return [(found[0], found[1]) for found in con.execute(UNANNOUNCED)]
 
 
 def stored_bytes(con: sqlite3.Connection) -> int:
