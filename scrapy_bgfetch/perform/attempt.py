@@ -11,10 +11,7 @@ from attrs import define, field, frozen
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Headers, Response
 
-from scrapy_bgfetch.bodies.decoding import (
-    Decoder,
-    make_decoder,
-)
+from scrapy_bgfetch.bodies.decoding import Decoder, make_decoder
 from scrapy_bgfetch.model import FailureReason, Head
 from scrapy_bgfetch.perform.outcome import (
     REFUSALS,
@@ -25,7 +22,7 @@ from scrapy_bgfetch.perform.outcome import (
     outcome_of,
     refused,
 )
-from scrapy_bgfetch.perform.requests import attempt_request
+from scrapy_bgfetch.perform.requests import attempt_request, head_to_keep
 from scrapy_bgfetch.perform.slots import host_of
 from scrapy_bgfetch.rules.budget import announced_excess, would_exceed
 from scrapy_bgfetch.rules.resume import (
@@ -278,11 +275,12 @@ class Attempt:
             if _starts_over(decision):
                 record.drop_bytes()
         assert record.head is not None
+        credentials = self._context.settings.store_credentials
         await self._context.store.keep_head(
             record.row.uid,
             record.index,
             self._number,
-            record.head,
+            head_to_keep(record.head, credentials=credentials),
             size=record.size,
             encoded=record.encoded,
         )

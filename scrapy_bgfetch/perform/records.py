@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from scrapy_bgfetch.model import FailureReason, RecordState
 from scrapy_bgfetch.perform.attempt import Attempt
 from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome
+from scrapy_bgfetch.perform.requests import head_to_keep
 from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
 from scrapy_bgfetch.rules.file_names import collision_key, file_name, unique_name
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
@@ -225,6 +226,8 @@ class Records:
         why: str = "",
     ) -> bool:
         """Write the end of a record to the store; False when it came too late."""
+        credentials = self._context.settings.store_credentials
+        head = record.head and head_to_keep(record.head, credentials=credentials)
         end = Settlement(
             uid=record.row.uid,
             index=record.index,
@@ -233,7 +236,7 @@ class Records:
             stored=record.stored,
             wire=record.wire - record.marked_wire,
             size=record.size,
-            head=record.head,
+            head=head,
             path=path,
             error=why,
         )

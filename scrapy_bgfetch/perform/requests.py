@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from attrs import evolve
 from scrapy.utils.request import request_from_dict
 
 from scrapy_bgfetch.exceptions import BadRequestError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scrapy import Request, Spider
+
+    from scrapy_bgfetch.model import Head
 
 META_KEY = "bgfetch"
 GROUPED = "grouped"
@@ -66,6 +69,14 @@ def from_json(kept: Mapping[str, Any], *, spider: Spider | None) -> Request:
     if spider is None:
         known |= {"callback": None, "errback": None}
     return request_from_dict({**known, "headers": headers, "body": body}, spider=spider)
+
+
+def head_to_keep(head: Head, *, credentials: bool) -> Head:
+    """Return the head as it is kept: without Set-Cookie unless credentials are."""
+    if credentials:
+        return head
+    lines = tuple(one for one in head.headers if one[0].lower() != "set-cookie")
+    return evolve(head, headers=lines)
 
 
 def attempt_request(
