@@ -49,6 +49,21 @@ def settings(tmp_path):
 
 
 @pytest.fixture
+def fetched(probe):
+    """Fetch in the background, to the end; return the registration."""
+
+    async def fetch(requests, *, options=None, page="/page", **settings):
+        async def go(spider, response):
+            fetch = spider.background_fetch.fetch
+            handle = await fetch("a", requests, base_url=response, **(options or {}))
+            spider.handle = await handle.settled()
+
+        return (await probe(go, page=page, **settings)).handle
+
+    return fetch
+
+
+@pytest.fixture
 def probe(site, tmp_path):
     """Run ``go(spider, response)`` inside of a crawl; return the spider."""
 

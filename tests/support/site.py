@@ -78,6 +78,8 @@ class Site:
                 web.get("/cookie", self._cookie),
                 web.get("/echo", self._echo),
                 web.get("/silent", self._silent),
+                web.get("/loop", self._loop_forever),
+                web.get("/leave", self._leave),
                 web.post("/echo", self._echo),
             ]
         )
@@ -91,6 +93,7 @@ class Site:
 
     @web.middleware
     async def _log(self, request, handler):
+        request["at"] = time.monotonic()
         self.seen.append(request)
         return await handler(request)
 
@@ -162,13 +165,20 @@ class Site:
         if left:
             self.fail_once[request.path] = left - 1
             code = int(request.match_info["code"])
-            return web.Response(status=code, headers={"Retry-After": "0"})
+            wait = {"Retry-After": request.query.get("after", "0")}
+            return web.Response(status=code, headers=wait)
         return await self._file(request)
 
     async def _redirect(self, request):
         raise web.HTTPFound(
             "/" + request.match_info["path"] + "?" + request.query_string
         )
+
+    async def _loop_forever(self, request):
+        raise web.HTTPFound("/loop")
+
+    async def _leave(self, request):
+        return web.Response(status=302, headers={"Location": request.query["to"]})
 
     async def _gzip(self, request):
         data = body(request.match_info["name"], int(request.query.get("size", 1000)))
