@@ -18,7 +18,8 @@ from scrapy_bgfetch.bodies.local import LocalBodies
 from scrapy_bgfetch.exceptions import BackgroundFetchError, SettingsError, StoreError
 from scrapy_bgfetch.grouping import Grouping, is_parked, parked
 from scrapy_bgfetch.manager import BackgroundFetchManager
-from scrapy_bgfetch.perform.attempt import SLOT_PREFIX, Attempt, Context
+from scrapy_bgfetch.perform.attempt import SLOT_PREFIX, Attempt
+from scrapy_bgfetch.perform.context import Context
 from scrapy_bgfetch.perform.groups import Performer
 from scrapy_bgfetch.plugins.dispatcher import Dispatcher
 from scrapy_bgfetch.plugins.naming import FileNames

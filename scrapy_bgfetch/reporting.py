@@ -54,9 +54,12 @@ class Reporter:
         await self._signal(signals.bgfetch_registered)
 
     def released(self) -> None:
-        """Free the id; the handle has its last values before any event (35)."""
-        self.registration.refresh()
+        """Free the id."""
         self.on_released(self.registration)
+
+    def updated(self) -> None:
+        """Let the handle have its last values before any event (35)."""
+        self.registration.refresh()
 
     async def progress(self) -> None:
         """Send a progress event, when a number has changed (68)."""

@@ -107,11 +107,28 @@ class LocalBodies:
             return 0
 
     def publish(self, name: str, path: str) -> Path:
-        """Let a part file appear at its final path, by an atomic rename."""
+        """Let a part file appear at its final path, by an atomic rename.
+
+        The folder is there already. An error leaves the part file where it is: the
+        next start tries again.
+
+        :raises StoreError: it cannot be renamed.
+        """
         target = self.files / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (self.parts / name).replace(target)
+        try:
+            (self.parts / name).replace(target)
+        except OSError as error:
+            raise StoreError(
+                f"the file {target} cannot be put in its place: {error.strerror}."
+            ) from error
         return target
+
+    def make_folder(self, path: str) -> None:
+        """Create the folder of a final path.
+
+        :raises OSError: it cannot be created.
+        """
+        (self.files / path).parent.mkdir(parents=True, exist_ok=True)
 
     def discard(self, name: str) -> None:
         """Remove a part file, if there is one."""

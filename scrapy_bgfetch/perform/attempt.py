@@ -7,12 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
 from scrapy.exceptions import IgnoreRequest
-from scrapy.http import Headers, Response
+from scrapy.http import Response
 
 from scrapy_bgfetch.bodies.decoding import Decoder, make_decoder
 from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.perform.answers import Answered, exposed, head_of
 from scrapy_bgfetch.perform.outcome import (
     REFUSALS,
     Again,
@@ -40,15 +40,13 @@ from scrapy_bgfetch.rules.resume import (
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from scrapy import Request
 
-    from scrapy_bgfetch.bodies.local import LocalBodies, PartFile
+    from scrapy_bgfetch.bodies.local import PartFile
+    from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import LiveRecord
-    from scrapy_bgfetch.rules.backoff import Budgets
-    from scrapy_bgfetch.settings import Settings
-    from scrapy_bgfetch.store.base import Store
     from scrapy_bgfetch.transport.base import Transport
 
 HEAD_FLAG = "bgfetch"
@@ -57,36 +55,6 @@ SLOT_PREFIX = "bgfetch "
 
 class AttemptClosed(IgnoreRequest):
     """The attempt was interrupted before its request reached the network."""
-
-
-@frozen
-class Context:
-    """What attempts work with."""
-
-    store: Store
-    bodies: LocalBodies
-    settings: Settings
-    fetch: Callable[[Request], Awaitable[Response]]
-    budgets: Budgets
-    attempts: dict[str, Attempt] = field(factory=dict)
-
-
-@define
-class _Answered:
-    """An exchange that is over when it begins: the body came with the response."""
-
-    head: Head
-    body: bytes
-    protocol: str | None = None
-    ip_address: Any = None
-    certificate: Any = None
-
-    async def read(self) -> bytes:
-        body, self.body = self.body, b""
-        return body
-
-    def close(self) -> None:
-        pass
 
 
 class Attempt:
@@ -145,11 +113,11 @@ class Attempt:
         body = b""
         if not 200 <= exchange.head.status < 300:
             body = await self._error_body(exchange)
-            self._exchange = _Answered(exchange.head, body)
+            self._exchange = Answered(exchange.head, body)
         return Response(
             exchange.head.url,
             status=exchange.head.status,
-            headers=_exposed(exchange.head),
+            headers=exposed(exchange.head),
             body=body,
             flags=[HEAD_FLAG],
             request=request,
@@ -203,7 +171,7 @@ class Attempt:
                 decision = Fail(FailureReason.FETCH_ERROR, _TOO_OFTEN)
             else:
                 decision = await self._body(decision, exchange)
-        body = exchange.body if isinstance(exchange, _Answered) else b""
+        body = exchange.body if isinstance(exchange, Answered) else b""
         return outcome_of(decision, head, body)
 
     async def _count_upload(self) -> None:
@@ -244,7 +212,7 @@ class Attempt:
         if HEAD_FLAG in response.flags and self._exchange is not None:
             return self._exchange
         self._drop_exchange()
-        return _Answered(_head_of(response), response.body)
+        return Answered(head_of(response), response.body)
 
     def _drop_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None
@@ -318,6 +286,7 @@ class Attempt:
     ) -> None:
         """The hot path: what arrives is counted, checked and written, no more."""
         record, group, read = self._record, self._record.group, exchange.read
+        breath = record.stored + _BREATH
         while data := await read():
             record.wire += len(data)
             pieces = _whole(data) if decoder is None else decoder.feed(data)
@@ -327,6 +296,9 @@ class Attempt:
                 part.write(piece)
                 record.stored += len(piece)
                 group.downloaded += len(piece)
+                if record.stored > breath:  # one read can decode to very much
+                    breath = record.stored + _BREATH
+                    await asyncio.sleep(0)
             if record.waited_for:
                 record.wake()
             if record.stored > limit:
@@ -346,6 +318,7 @@ class Attempt:
         )
 
 
+_BREATH = 8 * 1024 * 1024  # bytes
 _BUDGET_ADVICE = "Raise download_total, or take files out of the group."
 
 
@@ -373,25 +346,6 @@ def _check_part(part: PartFile, record: LiveRecord) -> None:
             f"{record.stored} are left.",
             temporary=True,
         )
-
-
-def _exposed(head: Head) -> Headers:
-    """Return the fields for the downloader middlewares, which get no coded body."""
-    headers = Headers()
-    for name, value in head.headers:
-        if name.lower() != "content-encoding":
-            headers.appendlist(name, value)
-    return headers
-
-
-def _head_of(response: Response) -> Head:
-    lines = tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, values in response.headers.items()
-        for value in values
-        if name.lower() not in {b"content-encoding", b"content-length"}
-    )
-    return Head(response.url, response.status, lines)
 
 
 def _forget(download: asyncio.Future[Any]) -> None:

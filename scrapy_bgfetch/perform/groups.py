@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from scrapy_bgfetch.store.base import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from scrapy_bgfetch.perform.attempt import Context
+    from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import Group, LiveRecord
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,15 @@ class Performer:
 
     def add(self, group: Group) -> None:
         """Perform a background fetch, new or taken up from an earlier run."""
-        group.finished = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        group.freed, group.finished = loop.create_future(), loop.create_future()
         self.groups[group.uid] = group
         self._publish_left(group)
         if self.suspended:
             self._suspend(group)
             return
         if group.ending:
-            self._spawn(self._finish(group))
+            self._spawn(self._finish(group, group.failure_reason))
             return
         for record in group.records:
             if record.settled:
@@ -90,8 +92,9 @@ class Performer:
         """
         if not self._claim_end(group):
             return False
-        await self._settle(group, FailureReason.ABORTED)
-        self._spawn(self._finish(group))
+        self._spawn(self._end(group, FailureReason.ABORTED))
+        assert group.freed is not None
+        await asyncio.shield(group.freed)  # whoever gives up waiting stops nothing
         return True
 
     async def pause(self, group: Group) -> None:
@@ -133,9 +136,10 @@ class Performer:
         for record in group.records:
             record.interrupt()
             record.wake()
-        if group.finished is not None and not group.finished.done():
-            group.finished.set_exception(_suspended(group))
-            group.finished.exception()  # nobody has to be waiting for it
+        for waited_for in (group.freed, group.finished):
+            if waited_for is not None and not (group.ending or waited_for.done()):
+                waited_for.set_exception(_suspended(group))
+                waited_for.exception()  # nobody has to be waiting for it
 
     def _publish_left(self, group: Group) -> None:
         """Rename the part files that an earlier run settled but did not come to."""
@@ -187,7 +191,7 @@ class Performer:
         if (fatal or group.row.options.get("fail_fast")) and self._claim_end(
             group, spare=record
         ):
-            self._spawn(self._settle_and_finish(group, after=record))
+            self._spawn(self._end(group, group.first_failure, after=record))
 
     async def _announce_again(self, record: LiveRecord) -> None:
         """Call the hooks that an earlier run did not come to."""
@@ -214,7 +218,7 @@ class Performer:
         if not group.complete:
             self._idle()  # only an idle spider knows that no more will join
         elif self._claim_end(group):
-            self._spawn(self._settle_and_finish(group))
+            self._spawn(self._end(group, group.first_failure))
 
     def _claim_end(self, group: Group, *, spare: LiveRecord | None = None) -> bool:
         """Be the one who ends the group: everything else of it stops now."""
@@ -226,28 +230,32 @@ class Performer:
                 record.interrupt()
         return True
 
-    async def _settle_and_finish(
-        self, group: Group, after: LiveRecord | None = None
+    async def _end(
+        self, group: Group, reason: FailureReason, after: LiveRecord | None = None
     ) -> None:
-        if after is not None:
-            await _wait_settled(after)
-        await self._settle(group, group.first_failure)
-        await self._finish(group)
+        """End a group that is claimed: settle it, then deliver its outcome."""
+        try:
+            if after is not None:
+                await _wait_settled(after)
+            await self._settle(group, reason)
+        finally:
+            _release_waiters(group, group.freed)
+        await self._finish(group, reason)
 
     async def _settle(self, group: Group, reason: FailureReason) -> None:
         """Keep the outcome; the id is free from here on (33, 34, 72)."""
-        await self._records.mark([r for r in group.records if _unmarked(r)])
-        group.settled_at, result = time.time(), result_of(reason)
+        group.settled_at = time.time()
         verdict = await self._context.store.settle(
-            group.uid, result, reason, group.settled_at
+            group.uid, result_of(reason), reason, group.settled_at
         )
         if verdict is not Verdict.KEPT:
-            logger.warning("The background fetch %r had ended already.", group.row.id)
-        group.failure_reason, group.result = reason, result
+            raise StoreError(
+                f"the background fetch {group.row.id!r} was settled by somebody else."
+            )
         assert group.delegate is not None
         group.delegate.released()
 
-    async def _finish(self, group: Group) -> None:
+    async def _finish(self, group: Group, reason: FailureReason) -> None:
         """Let the rest settle, then deliver the outcome (35, 36, 38, 39)."""
         running = {r.task for r in group.records if r.task is not None}
         running.discard(asyncio.current_task())
@@ -255,10 +263,13 @@ class Performer:
             await asyncio.wait(running)
         for record in group.records:
             if not record.settled:
-                record.settle(FailureReason.ABORTED, _aborted(group))
+                record.drop_bytes()
                 self._context.bodies.discard(record.part)
-        if group.finished is not None and not group.finished.done():
-            group.finished.set_result(None)
+                record.settle(FailureReason.ABORTED, _aborted(reason))
+        group.failure_reason, group.result = reason, result_of(reason)
+        assert group.delegate is not None
+        group.delegate.updated()
+        _release_waiters(group, group.finished)
         for record in group.records:
             if not record.announced:
                 await self._announce(record)
@@ -327,14 +338,21 @@ class Performer:
             logger.exception("A background fetch met an unexpected error.")
 
 
-def _unmarked(record: LiveRecord) -> bool:
-    return not record.settled and record.attempt > 0 and record.stored != record.marked
-
-
-def _aborted(group: Group) -> str:
-    if group.failure_reason is FailureReason.ABORTED:
+def _aborted(reason: FailureReason) -> str:
+    if reason is FailureReason.ABORTED:
         return "The background fetch was aborted."
-    return f"The background fetch ended with {group.failure_reason}."
+    return f"The background fetch ended with {reason}."
+
+
+def _release_waiters(group: Group, waited_for: asyncio.Future[None] | None) -> None:
+    """Wake those who wait; after an exception they are told to try again."""
+    if waited_for is None or waited_for.done():
+        return
+    if sys.exc_info()[0] is None:
+        waited_for.set_result(None)
+    else:
+        waited_for.set_exception(_suspended(group))
+        waited_for.exception()  # nobody has to be waiting for it
 
 
 def _suspended(group: Group) -> SuspendedError:

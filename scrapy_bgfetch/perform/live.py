@@ -7,6 +7,7 @@ in the store; what is here is rebuilt from there.
 from __future__ import annotations
 
 import asyncio
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
@@ -19,7 +20,12 @@ from scrapy_bgfetch.model import (
     RegistrationRow,
     Result,
 )
-from scrapy_bgfetch.rules.file_names import collision_key, folder_name, part_name
+from scrapy_bgfetch.rules.file_names import (
+    collision_key,
+    folder_name,
+    part_name,
+    unique_name,
+)
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -32,6 +38,9 @@ class Delegate(Protocol):
 
     def released(self) -> None:
         """The id is free from now on (behaviours 28, 72)."""
+
+    def updated(self) -> None:
+        """The outcome is there, and its numbers are final (behaviour 35)."""
 
     async def progress(self) -> None:
         """The numbers have changed."""
@@ -80,6 +89,7 @@ class LiveRecord:
     marked: int = field(init=False)
     marked_wire: int = field(init=False)
     queued: bool = False
+    over_budget: bool = False
     generation: int = 0
     sent: bool = False
     _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
@@ -177,6 +187,8 @@ class Group:
     unannounced: int = 0
     reported: int = -1
     names: set[str] = field(factory=set, repr=False)
+    folders: set[str] = field(factory=set, repr=False)
+    freed: asyncio.Future[None] | None = field(default=None, repr=False)
     finished: asyncio.Future[None] | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -209,7 +221,22 @@ class Group:
         self.records.append(record)
         self.unannounced += not record.announced
         if record.path is not None:
-            self.names.add(collision_key(record.path))
+            self.reserve(record.path)
+
+    def reserve(self, name: str) -> str:
+        """Return a path for a file of that name which no other record has.
+
+        A name whose folder is a file already loses its folders.
+        """
+        path = PurePosixPath(name)
+        if self.names & {collision_key(str(folder)) for folder in path.parents}:
+            path = PurePosixPath(self.folder, path.name)
+        taken = self.names | self.folders
+        free = unique_name(str(path), lambda other: collision_key(other) in taken)
+        self.names.add(collision_key(free))
+        parents = PurePosixPath(free).parents
+        self.folders |= {collision_key(str(folder)) for folder in parents}
+        return free
 
     def active(self) -> list[LiveRecord]:
         """Return the records that an attempt works on."""

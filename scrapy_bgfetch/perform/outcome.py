@@ -68,13 +68,14 @@ def refused(error: Exception) -> Failed:
     if isinstance(error, OverBudget):
         return Failed(FailureReason.DOWNLOAD_TOTAL_EXCEEDED, said)
     if isinstance(error, OSError):
-        return _disk_failure(error)
+        return disk_failure(error)
     if isinstance(error, IgnoreRequest):
         said = f"It was not downloaded: {said}."
     return Failed(FailureReason.FETCH_ERROR, said)
 
 
-def _disk_failure(error: OSError) -> Failed:
+def disk_failure(error: OSError) -> Failed:
+    """Return what an error of the file system makes of a record."""
     if error.errno in _FULL:
         why = f"The disk is full ({error.strerror}): free some space and start again."
         return Failed(FailureReason.QUOTA_EXCEEDED, why)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.model import FailureReason, RecordState
 from scrapy_bgfetch.perform.attempt import Attempt
-from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome
+from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome, disk_failure
 from scrapy_bgfetch.perform.requests import head_to_keep
 from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
-from scrapy_bgfetch.rules.file_names import collision_key, file_name, unique_name
+from scrapy_bgfetch.rules.file_names import file_name
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
 from scrapy_bgfetch.store.base import Mark, Settlement, Verdict
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrapy_bgfetch.model import Head
-    from scrapy_bgfetch.perform.attempt import Context
+    from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import LiveRecord
     from scrapy_bgfetch.rules.backoff import Budgets
 
@@ -75,8 +75,13 @@ class Records:
 
     async def mark(self, records: list[LiveRecord]) -> None:
         """Record how far these records have come."""
-        if records:
-            await self._context.store.checkpoint([_mark(r) for r in records])
+        if not records:
+            return
+        verdicts = await self._context.store.checkpoint([_mark(r) for r in records])
+        for record, verdict in zip(records, verdicts, strict=True):
+            if verdict is Verdict.OVER_BUDGET:
+                record.over_budget = True
+                record.interrupt()
 
     async def _outcome(self, record: LiveRecord, number: int) -> Outcome | None:
         """Return what came of an attempt, None when it was interrupted."""
@@ -88,6 +93,8 @@ class Records:
             task.cancel()
         await asyncio.wait({task})
         record.attempt_task = None
+        if record.over_budget:
+            return _OVER_BUDGET
         if task.cancelled():
             return None
         error = task.exception()
@@ -173,34 +180,45 @@ class Records:
         if have != record.stored:
             why = f"the part file of {record.url} has {have} of {record.stored} bytes."
             failed = Failed(FailureReason.FETCH_ERROR, why)
-            return await self._again(
-                record, Again(Restart(why), failed), progress=False
-            )
+            again = Again(Restart(why), failed)
+            return await self._again(record, again, progress=False)
         assert record.group.delegate is not None
         record.size = record.stored
-        path = self._reserve(record, await record.group.delegate.file_name(record))
-        if not await self._keep(record, FailureReason.NONE, path=path):
-            return False
-        self._context.bodies.publish(record.part, path)
-        record.path = path
-        record.settle(FailureReason.NONE)
-        return True
+        name = await record.group.delegate.file_name(record)
+        try:
+            path = self._make_room(record, name)
+        except OSError as error:
+            return await self._fail(record, disk_failure(error))
+        verdict = await self._keep(record, FailureReason.NONE, path=path)
+        if verdict is Verdict.OVER_BUDGET:
+            return await self._fail(record, _OVER_BUDGET)
+        return self._end(record, FailureReason.NONE, verdict, path=path)
 
     async def _fail(self, record: LiveRecord, failed: Failed) -> bool:
         self._failed(record, failed.reason)
+        self._drop(record)
         path = None
-        if failed.reason is not FailureReason.DOWNLOAD_TOTAL_EXCEEDED:
-            self._drop(record)
         if failed.reason is FailureReason.BAD_STATUS:
             path = self._keep_error_body(record, failed.head, failed.body)
-        if not await self._keep(record, failed.reason, path=path, why=failed.why):
+        verdict = await self._keep(record, failed.reason, path=path, why=failed.why)
+        return self._end(record, failed.reason, verdict, path=path, why=failed.why)
+
+    def _end(
+        self,
+        record: LiveRecord,
+        reason: FailureReason,
+        verdict: Verdict,
+        *,
+        path: str | None,
+        why: str = "",
+    ) -> bool:
+        """Let the record end as it was kept; False when that came too late."""
+        if verdict is not Verdict.KEPT:
             return False
         if path is not None:
             self._context.bodies.publish(record.part, path)
             record.path = path
-        else:
-            self._context.bodies.discard(record.part)
-        record.settle(failed.reason, failed.why)
+        record.settle(reason, why)
         return True
 
     def _keep_error_body(
@@ -215,7 +233,7 @@ class Records:
             part.write(body)
         finally:
             part.close()
-        return self._reserve(record, f"{file_name(record.url, head)}.{head.status}")
+        return self._make_room(record, f"{file_name(record.url, head)}.{head.status}")
 
     async def _keep(
         self,
@@ -224,8 +242,8 @@ class Records:
         *,
         path: str | None,
         why: str = "",
-    ) -> bool:
-        """Write the end of a record to the store; False when it came too late."""
+    ) -> Verdict:
+        """Write the end of a record to the store."""
         credentials = self._context.settings.store_credentials
         head = record.head and head_to_keep(record.head, credentials=credentials)
         end = Settlement(
@@ -240,16 +258,16 @@ class Records:
             path=path,
             error=why,
         )
-        verdicts = await self._context.store.settle_records([end])
-        return verdicts == [Verdict.KEPT]
+        return (await self._context.store.settle_records([end]))[0]
 
-    def _reserve(self, record: LiveRecord, name: str) -> str:
-        """Return a path that no other record of the group has."""
+    def _make_room(self, record: LiveRecord, name: str) -> str:
+        """Return the path that the file will have; its folder is there.
+
+        :raises OSError: the folder cannot be made.
+        """
         group = record.group
-        path = unique_name(
-            f"{group.folder}/{name}", lambda p: collision_key(p) in group.names
-        )
-        group.names.add(collision_key(path))
+        path = group.reserve(f"{group.folder}/{name}")
+        self._context.bodies.make_folder(path)
         return path
 
     def _drop(self, record: LiveRecord) -> None:
@@ -257,6 +275,12 @@ class Records:
         record.drop_bytes()
         record.head, record.size, record.encoded = None, None, False
         self._context.bodies.discard(record.part)
+
+
+_OVER_BUDGET = Failed(
+    FailureReason.DOWNLOAD_TOTAL_EXCEEDED,
+    "The state says that these bytes are over the download_total.",
+)
 
 
 def _mark(record: LiveRecord) -> Mark:

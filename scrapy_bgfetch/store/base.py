@@ -63,8 +63,8 @@ class Settlement:
 
     ``stored`` is the length of the body when it succeeded. A record that failed
     stores nothing, whatever is said; the page that came with a bad status is not
-    counted, its length is the ``size``. ``path`` is relative to the file store. A ``size``,
-    ``head`` or ``path`` of None leaves what was kept before.
+    counted, its length is the ``size``. ``path`` is relative to the file store. A
+    ``size``, ``head`` or ``path`` of None leaves what was kept before.
     """
 
     uid: str
@@ -169,8 +169,8 @@ class Store(Protocol):
         """Settle a registration, once: its id is free from here on (28, 72).
 
         Records that have not settled become settled as aborted in the same
-        transaction, with nothing stored; the others keep their result (57). STALE when it has
-        settled before: the first result stays.
+        transaction, with nothing stored; the others keep their result (57). STALE
+        when it has settled before: the first result stays.
 
         :raises ValueError: the result is the empty one.
         """
