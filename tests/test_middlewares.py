@@ -132,8 +132,8 @@ async def test_a_background_download_has_its_own_slot_and_delay(probe, site):
 
     spider = await probe(go, DOWNLOAD_SLOTS={"bgfetch 127.0.0.1": slow})
     assert len(spider.results) == 5
-    files = [r["at"] for r in site.seen if r.path.startswith("/file/")]
-    pages = [r["at"] for r in site.seen if r.path.startswith("/page")]
+    files = [site.at(r) for r in site.seen if r.path.startswith("/file/")]
+    pages = [site.at(r) for r in site.seen if r.path.startswith("/page")]
     assert files[2] - files[0] > 0.8
     assert max(pages) < files[2]
 
@@ -141,7 +141,7 @@ async def test_a_background_download_has_its_own_slot_and_delay(probe, site):
 async def test_the_download_delay_is_honoured(fetched, site):
     urls = [site.url(f"/file/{n}") for n in range(3)]
     await fetched(urls, DOWNLOAD_DELAY=0.4, RANDOMIZE_DOWNLOAD_DELAY=False)
-    at = [r["at"] for r in site.seen if r.path.startswith("/file/")]
+    at = [site.at(r) for r in site.seen if r.path.startswith("/file/")]
     assert at[2] - at[0] > 0.5
 
 

@@ -202,7 +202,7 @@ async def test_a_server_that_is_busy_is_asked_again(fetched, site, status):
 
 async def test_retry_after_is_honoured(fetched, site):
     await fetched(site.url("/once/503/x?after=1"))
-    first, second = (request["at"] for request in site.of("/once/503/x"))
+    first, second = (site.at(request) for request in site.of("/once/503/x"))
     assert 1 <= second - first < 5
 
 

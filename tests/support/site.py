@@ -24,6 +24,7 @@ class Site:
     def __init__(self) -> None:
         self.seen: list[web.Request] = []
         self.closed: list[tuple[str, float]] = []
+        self._times: dict[int, float] = {}
         self.streaming = 0
         self.robots = ""
         self.fail_once: dict[str, int] = {}
@@ -47,6 +48,10 @@ class Site:
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         scheme = "https" if self._ssl else "http"
         return f"{scheme}://{host}:{self.port}{path}"
+
+    def at(self, request: web.Request) -> float:
+        """Return when a request of ``seen`` came."""
+        return self._times[id(request)]
 
     def paths(self) -> list[str]:
         return [request.path for request in self.seen]
@@ -93,7 +98,7 @@ class Site:
 
     @web.middleware
     async def _log(self, request, handler):
-        request["at"] = time.monotonic()
+        self._times[id(request)] = time.monotonic()
         self.seen.append(request)
         return await handler(request)
 
