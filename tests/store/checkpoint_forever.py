@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from scrapy_bgfetch.model import RecordRow, RegistrationRow
-from scrapy_bgfetch.store.base import Mark
-from scrapy_bgfetch.store.sqlite import SQLiteStore
+# The store needs no Scrapy, whose import would take most of the process's time.
+package = ModuleType("scrapy_bgfetch")
+package.__path__ = [str(Path(__file__).parents[2] / "scrapy_bgfetch")]
+sys.modules["scrapy_bgfetch"] = package
+
+from scrapy_bgfetch.model import RecordRow, RegistrationRow  # noqa: E402
+from scrapy_bgfetch.store.base import Mark  # noqa: E402
+from scrapy_bgfetch.store.sqlite import SQLiteStore  # noqa: E402
 
 
 async def main(path: Path, how: str) -> None:

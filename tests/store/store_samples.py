@@ -15,7 +15,7 @@ NONE, BAD_STATUS = FailureReason.NONE, FailureReason.BAD_STATUS
 HEAD = Head(
     "https://example.org/a", 200, (("ETag", '"\xe9"'), ("Via", "a"), ("Via", "b"))
 )
-UNEXPOSED = sorted(set(FailureReason) - {NONE, BAD_STATUS})
+FAILURES = sorted(set(FailureReason) - {NONE})
 
 
 def registration(uid="u", id="my-fetch", scope="s", **values):

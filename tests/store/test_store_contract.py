@@ -203,6 +203,7 @@ AMENDMENTS = {
     "options": {"a": [1]},
     "uploaded": 5,
 }
+SHOWN = ["title", "icons"]  # what the terminal event may still change
 
 
 @pytest.mark.parametrize("name", AMENDMENTS)
@@ -228,12 +229,42 @@ async def test_amend_of_another_column_is_a_value_error_and_changes_nothing(
     assert await store.get("u") == registration()
 
 
-async def test_a_settled_registration_is_not_amended(store):
+SETTLED = registration(title="old", result=Result.SUCCESS, settled_at=1.0)
+
+
+async def begin_settled(store):
     await store.register(registration(title="old"), records(1))
     await store.settle("u", Result.SUCCESS, NONE, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(AMENDMENTS.keys() - SHOWN))
+async def test_a_settled_registration_is_not_amended(store, name):
+    await begin_settled(store)
+    await store.amend("u", **{name: AMENDMENTS[name]})
+    assert await store.get("u") == SETTLED
+
+
+@pytest.mark.parametrize("name", SHOWN)
+async def test_title_and_icons_are_amended_until_the_event_was_handled(store, name):
+    """Behaviour 85."""
+    await begin_settled(store)
+    await store.amend("u", **{name: AMENDMENTS[name]})
+    assert await store.get("u") == evolve(SETTLED, **{name: AMENDMENTS[name]})
+
+
+async def test_of_many_amendments_a_settled_registration_takes_title_and_icons(store):
+    await begin_settled(store)
     await store.amend("u", **AMENDMENTS)
-    settled = registration(title="old", result=Result.SUCCESS, settled_at=1.0)
-    assert await store.get("u") == settled
+    shown = {name: AMENDMENTS[name] for name in SHOWN}
+    assert await store.get("u") == evolve(SETTLED, **shown)
+
+
+@pytest.mark.parametrize("name", AMENDMENTS)
+async def test_nothing_is_amended_once_the_event_was_handled(store, name):
+    await begin_settled(store)
+    await store.delivered("u")
+    await store.amend("u", **{name: AMENDMENTS[name]})
+    assert await store.get("u") == evolve(SETTLED, delivered=True)
 
 
 # -- how registrations end ---------------------------------------------------------
@@ -275,16 +306,37 @@ async def test_settling_aborts_what_has_not_settled_and_keeps_the_rest(store):
     await store.register(registration(), records(3))
     await store.claim("u", 0)
     await store.claim("u", 1)
-    await store.checkpoint([Mark("u", 1, 1, 30)])
+    await store.checkpoint([Mark("u", 1, 1, 30, 25)])
     await store.settle_records([end(0, stored=10, path="u/0")])
     await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
     found = await store.records("u")
     assert {record.state for record in found} == {RecordState.SETTLED}
     aborted = FailureReason.ABORTED
     assert [record.failure_reason for record in found] == [NONE, aborted, aborted]
-    assert [record.stored for record in found] == [10, 30, 0]
+    assert [record.stored for record in found] == [10, 0, 0]
+    assert [record.wire for record in found] == [0, 25, 0]
     assert found[0].path == "u/0"
-    assert await downloaded(store) == 40
+    assert await downloaded(store) == 10
+    assert await store.stored_bytes() == 10
+
+
+async def test_a_record_that_was_released_stores_nothing_once_it_is_aborted(store):
+    await begin(store)
+    await store.checkpoint([Mark("u", 0, 1, 30)])
+    await store.release("u", 0, 1)
+    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
+    (record,) = await store.records("u")
+    assert (record.failure_reason, record.stored) == (FailureReason.ABORTED, 0)
+    assert await downloaded(store) == 0
+
+
+async def test_a_settle_that_is_stale_drops_nothing(store):
+    await begin(store)
+    await store.settle_records([end(stored=10)])
+    await store.settle("u", Result.SUCCESS, NONE, 1.0)
+    before = await store.get("u"), await store.records("u")
+    assert await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 2.0) is STALE
+    assert (await store.get("u"), await store.records("u")) == before
 
 
 async def test_the_id_is_free_as_soon_as_its_registration_has_settled(store):
@@ -325,6 +377,42 @@ async def test_undelivered_is_what_is_active_or_not_delivered_oldest_first(store
     assert [row.uid for row in found if not row.result] == ["a", "d"]
 
 
+async def test_unannounced_is_what_may_have_a_part_of_any_scope(store):
+    assert await store.unannounced() == []
+    await begin(store, 3)
+    await store.append(records(4)[3])
+    await begin(store, 2, uid="x", id="x", scope="other")
+    await store.settle_records([end(0), end(1, reason=FailureReason.FETCH_ERROR)])
+    await store.announced("u", 0)
+    await store.announced("u", 2)  # it has not settled
+    left = [("u", 1), ("u", 2), ("u", 3), ("x", 0), ("x", 1)]
+    assert sorted(await store.unannounced()) == left
+
+
+async def test_records_are_unannounced_until_their_registration_is_delivered(store):
+    await begin(store, 2)
+    await begin(store, uid="x", id="x")
+    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
+    await store.announced("u", 0)
+    assert sorted(await store.unannounced()) == [("u", 1), ("x", 0)]
+    await store.delivered("u")
+    await store.delivered("x")  # active: there was no event yet
+    assert await store.unannounced() == [("x", 0)]
+
+
+async def test_unannounced_is_the_same_after_close_and_open(make_store, tmp_path):
+    first = make_store(tmp_path)
+    await first.open()
+    await begin(first, 2)
+    await first.settle_records([end(0)])
+    await first.announced("u", 0)
+    await first.close()
+    second = make_store(tmp_path)
+    await second.open()
+    assert await second.unannounced() == [("u", 1)]
+    await second.close()
+
+
 async def test_history_is_what_has_settled_newest_first_up_to_the_limit(store):
     for uid in "abcd":
         await begin(store, uid=uid, id=uid)
@@ -341,10 +429,20 @@ async def test_stored_bytes_adds_up_active_and_settled_of_all_scopes(store):
     assert await store.stored_bytes() == 0
     await begin(store, 2)
     await begin(store, uid="x", id="x", scope="other")
-    await store.checkpoint([Mark("u", 0, 1, 100), Mark("x", 0, 1, 11)])
-    await store.settle("x", Result.FAILURE, FailureReason.ABORTED, 1.0)
+    await store.checkpoint([Mark("u", 0, 1, 100), Mark("x", 0, 1, 7)])
+    await store.settle_records([end(uid="x", stored=11)])
+    await store.settle("x", Result.SUCCESS, NONE, 1.0)
     await store.checkpoint([Mark("u", 0, 1, 50), Mark("u", 1, 1, 2)])
     assert await store.stored_bytes() == 63
+
+
+async def test_stored_bytes_falls_by_what_an_aborted_registration_had(store):
+    await begin(store, 2)
+    await begin(store, uid="x", id="x", scope="other")
+    marks = [Mark("u", 0, 1, 100), Mark("u", 1, 1, 7), Mark("x", 0, 1, 11)]
+    await store.checkpoint(marks)
+    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
+    assert await store.stored_bytes() == 11
 
 
 async def test_a_cancelled_caller_does_not_take_its_statement_back(store):

@@ -8,12 +8,12 @@ import pytest
 from attrs import evolve
 from store_samples import (
     BAD_STATUS,
+    FAILURES,
     HEAD,
     KEPT,
     NONE,
     OVER,
     STALE,
-    UNEXPOSED,
     begin,
     downloaded,
     end,
@@ -211,32 +211,72 @@ async def test_a_settlement_without_a_response_leaves_the_one_kept_before(store)
     assert (record.head, record.size, record.path) == (HEAD, 9, None)
 
 
-@pytest.mark.parametrize("reason", UNEXPOSED)
-async def test_a_reason_that_exposes_no_body_leaves_stored_as_it_was(store, reason):
-    """Behaviour 6."""
-    await begin(store, download_total=100)
-    await store.checkpoint([Mark("u", 0, 1, 40, 40)])
+@pytest.mark.parametrize("attempt_ends", [False, True])
+@pytest.mark.parametrize("reason", FAILURES)
+async def test_a_record_that_failed_stores_nothing(store, reason, attempt_ends):
+    """Behaviour 6: nothing of it counts, whatever the settlement says."""
+    await begin(store, 2, download_total=100)
+    await store.checkpoint([Mark("u", 0, 1, 40, 40), Mark("u", 1, 1, 60)])
+    if attempt_ends:
+        await store.release("u", 0, 1)
     failed = end(reason=reason, stored=999, wire=3, error="why")
     assert await store.settle_records([failed]) == [KEPT]
-    (record,) = await store.records("u")
+    (record, other) = await store.records("u")
     assert (record.failure_reason, record.error) == (reason, "why")
-    assert (record.stored, record.wire, await downloaded(store)) == (40, 43, 40)
-
-
-async def test_an_error_body_is_outside_of_budget_and_downloaded(store):
-    await begin(store, 2, download_total=100)
-    await store.checkpoint([Mark("u", 0, 1, 40), Mark("u", 1, 1, 60)])
-    assert await store.settle_records([end(reason=BAD_STATUS, stored=500)]) == [KEPT]
-    assert (await store.records("u"))[0].stored == 500
+    assert (record.stored, record.wire, other.stored) == (0, 43, 60)
     assert await downloaded(store) == 60
     assert await store.stored_bytes() == 60
 
 
-async def test_a_bad_status_of_the_same_length_still_leaves_downloaded(store):
+@pytest.mark.parametrize("stored", [0, 40])
+@pytest.mark.parametrize("reason", FAILURES)
+async def test_a_failure_drops_what_was_marked_even_if_it_says_as_much(
+    store, reason, stored
+):
     await begin(store)
     await store.checkpoint([Mark("u", 0, 1, 40)])
-    await store.settle_records([end(reason=BAD_STATUS, stored=40)])
+    await store.settle_records([end(reason=reason, stored=stored)])
+    assert (await store.records("u"))[0].stored == 0
     assert await downloaded(store) == 0
+
+
+async def test_the_length_of_an_error_page_is_its_size_only(store):
+    await begin(store, download_total=100)
+    page = end(reason=BAD_STATUS, stored=500, size=500, head=HEAD, path="u/0")
+    assert await store.settle_records([page]) == [KEPT]
+    (record,) = await store.records("u")
+    assert (record.stored, record.size, record.path) == (0, 500, "u/0")
+    assert record.head == HEAD
+    assert await downloaded(store) == 0
+
+
+async def test_a_failure_after_success_drops_nothing(store):
+    await begin(store)
+    await store.settle_records([end(stored=40)])
+    assert await store.settle_records([end(reason=BAD_STATUS)]) == [STALE]
+    assert (await store.records("u"))[0].stored == 40
+    assert await downloaded(store) == 40
+
+
+async def test_a_failure_of_an_older_attempt_drops_nothing(store):
+    await begin(store)
+    await store.checkpoint([Mark("u", 0, 1, 40)])
+    await store.claim("u", 0)
+    failed = end(0, 1, FailureReason.FETCH_ERROR)
+    assert await store.settle_records([failed]) == [STALE]
+    assert (await store.records("u"))[0].stored == 40
+    assert await downloaded(store) == 40
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+async def test_what_a_failed_record_had_is_free_for_the_others(store, reason):
+    """Behaviour 50: the budget is over what is stored now."""
+    await begin(store, 2, download_total=100)
+    await store.checkpoint([Mark("u", 0, 1, 70), Mark("u", 1, 1, 30)])
+    ends = [end(1, stored=100), end(0, reason=reason), end(1, stored=101)]
+    assert await store.settle_records(ends) == [OVER, KEPT, OVER]
+    assert await store.settle_records([end(1, stored=100)]) == [KEPT]
+    assert await downloaded(store) == 100
 
 
 async def test_a_settlement_over_the_budget_is_refused_and_changes_nothing(store):

@@ -1,10 +1,13 @@
-"""Workers with stale attempts, at random: the counters never drift (3, 49, 50)."""
+"""Workers with stale attempts, at random: the counters never drift (3, 49, 50).
+
+All examples are background fetches of one store, one after another: ``stored_bytes``
+and ``unannounced`` are told for all that happened before, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
+from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,30 +38,32 @@ offsets = st.integers(0, 70)
 class Workers(RuleBasedStateMachine):
     """A model of one background fetch beside the store's."""
 
-    make_store = None
+    store = runner = uids = None
 
     def __init__(self):
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.loop = asyncio.new_event_loop()
-        self.store = type(self).make_store(Path(self.folder.name))
-        self.do(self.store.open())
-        rows = [RecordRow("u", index, "https://example.org/") for index in range(3)]
-        row = RegistrationRow("u", "id", "s", download_total=BUDGET)
+        self.uid = f"u{next(self.uids)}"
+        self.before = self.do(self.store.stored_bytes())
+        rows = [
+            RecordRow(self.uid, index, "https://example.org/") for index in range(3)
+        ]
+        row = RegistrationRow(self.uid, "id", "s", download_total=BUDGET)
         self.do(self.store.register(row, rows))
         self.attempt = [0] * RECORDS
         self.state = [RecordState.PENDING] * RECORDS
         self.counted = [0] * RECORDS
-        self.active = True
+        self.reason = [FailureReason.NONE] * RECORDS
+        self.announced = [False] * RECORDS
+        self.active, self.delivered = True, False
+        self.shown, self.expected = "", None
 
     def do(self, coroutine):
-        return self.loop.run_until_complete(coroutine)
+        return self.runner(coroutine)
 
     def teardown(self):
-        self.do(self.store.close())
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
-        self.folder.cleanup()
+        failed = FailureReason.ABORTED
+        self.do(self.store.settle(self.uid, Result.FAILURE, failed, 1.0))
+        self.do(self.store.delivered(self.uid))
 
     def verdict(self, index, age, stored, states):
         if age or self.state[index] not in states:
@@ -70,7 +75,7 @@ class Workers(RuleBasedStateMachine):
 
     @rule(index=indexes)
     def claim(self, index):
-        attempt = self.do(self.store.claim("u", index))
+        attempt = self.do(self.store.claim(self.uid, index))
         if self.state[index] is RecordState.SETTLED:
             assert attempt is None
         else:
@@ -81,7 +86,7 @@ class Workers(RuleBasedStateMachine):
     @rule(index=indexes, age=ages)
     def release(self, index, age):
         expected = self.verdict(index, age, 0, {RecordState.ACTIVE})
-        said = self.do(self.store.release("u", index, self.attempt[index] - age))
+        said = self.do(self.store.release(self.uid, index, self.attempt[index] - age))
         assert said is expected
         if said is Verdict.KEPT:
             self.state[index] = RecordState.PENDING
@@ -89,7 +94,7 @@ class Workers(RuleBasedStateMachine):
     @rule(calls=st.lists(st.tuples(indexes, ages, offsets), max_size=4))
     def checkpoint(self, calls):
         marks = [
-            Mark("u", index, self.attempt[index] - age, stored)
+            Mark(self.uid, index, self.attempt[index] - age, stored)
             for index, age, stored in calls
         ]
         verdicts = self.do(self.store.checkpoint(marks))
@@ -109,41 +114,87 @@ class Workers(RuleBasedStateMachine):
         open_states = {RecordState.PENDING, RecordState.ACTIVE}
         expected = self.verdict(index, age, judged, open_states)
         attempt = self.attempt[index] - age
-        settlement = Settlement("u", index, attempt, reason, stored)
+        settlement = Settlement(self.uid, index, attempt, reason, stored)
         assert self.do(self.store.settle_records([settlement])) == [expected]
         if expected is Verdict.KEPT:
             self.state[index] = RecordState.SETTLED
-            if reason is FailureReason.NONE:
-                self.counted[index] = stored
-            elif reason is FailureReason.BAD_STATUS:
-                self.counted[index] = 0
+            self.reason[index] = reason
+            self.counted[index] = 0 if reason else stored
+
+    @rule(index=indexes)
+    def announce(self, index):
+        self.do(self.store.announced(self.uid, index))
+        self.announced[index] |= self.state[index] is RecordState.SETTLED
+
+    @rule(number=st.integers(0, 9))
+    def amend(self, number):
+        changes = {"title": str(number), "expected": number}
+        self.do(self.store.amend(self.uid, **changes))
+        if not self.delivered:
+            self.shown = str(number)
+        if self.active:
+            self.expected = number
 
     @precondition(lambda self: self.active and sum(self.attempt) > 6)
     @rule()
     def settle(self):
         failed = FailureReason.FETCH_ERROR
-        self.do(self.store.settle("u", Result.FAILURE, failed, 1.0))
+        self.do(self.store.settle(self.uid, Result.FAILURE, failed, 1.0))
         self.active = False
-        self.state = [RecordState.SETTLED] * RECORDS
+        for index in range(RECORDS):
+            if self.state[index] is not RecordState.SETTLED:
+                self.state[index] = RecordState.SETTLED
+                self.reason[index] = FailureReason.ABORTED
+                self.counted[index] = 0
+
+    @precondition(lambda self: sum(self.attempt) > 6)
+    @rule()
+    def deliver(self):
+        self.do(self.store.delivered(self.uid))
+        self.delivered = not self.active
+
+    def kept(self):
+        """Return all that the store says, read at once."""
+
+        async def read():
+            return await asyncio.gather(
+                self.store.get(self.uid),
+                self.store.records(self.uid),
+                self.store.stored_bytes(),
+                self.store.unannounced(),
+            )
+
+        return self.do(read())
 
     @invariant()
-    def downloaded_is_what_the_records_store_and_never_over_the_budget(self):
-        rows = self.do(self.store.records("u"))
-        downloaded = self.do(self.store.get("u")).downloaded
-        assert downloaded == sum(self.counted) <= BUDGET
-        assert downloaded == sum(
-            row.stored
-            for row in rows
-            if row.failure_reason is not FailureReason.BAD_STATUS
-        )
-        assert downloaded == self.do(self.store.stored_bytes())
+    def the_store_keeps_what_the_model_keeps_and_counts_what_is_stored(self):
+        row, rows, stored_bytes, unannounced = self.kept()
+        assert row.downloaded == sum(self.counted) <= BUDGET
+        assert [row.stored for row in rows] == self.counted
+        assert stored_bytes - self.before == row.downloaded
         assert [row.attempt for row in rows] == self.attempt
         assert [row.state for row in rows] == self.state
+        assert [row.failure_reason for row in rows] == self.reason
+        assert (row.title, row.expected) == (self.shown, self.expected)
+        assert (bool(row.result), row.delivered) == (not self.active, self.delivered)
+        assert sorted(unannounced) == [
+            (self.uid, index)
+            for index in range(RECORDS)
+            if not (self.announced[index] or self.delivered)
+        ]
 
 
-def test_stale_workers_never_make_the_counters_drift(make_store):
-    machine = type("Machine", (Workers,), {"make_store": staticmethod(make_store)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
-    )
+def test_stale_workers_never_make_the_counters_drift(make_store, tmp_path):
+    loop = asyncio.new_event_loop()
+    run, store = loop.run_until_complete, make_store(tmp_path)
+    run(store.open())
+    values = {"store": store, "runner": staticmethod(run), "uids": count()}
+    try:
+        run_state_machine_as_test(
+            type("Machine", (Workers,), values),
+            settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+        )
+    finally:
+        run(store.close())
+        run(loop.shutdown_default_executor())
+        loop.close()
