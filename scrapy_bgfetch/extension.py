@@ -28,6 +28,7 @@ from scrapy_bgfetch.registry import Registry
 from scrapy_bgfetch.rules.backoff import Budgets
 from scrapy_bgfetch.rules.file_names import safe_name
 from scrapy_bgfetch.settings import Network, Settings
+from scrapy_bgfetch.store.lock import FolderLock
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class BackgroundFetchExtension:
         files = (settings.files_store or folder / "files").absolute()
         self._bodies = LocalBodies(folder / "parts", files)
         self._store = SQLiteStore(folder / _STATE_FILE)
+        self._lock = FolderLock(folder)
         self._performer = self._make_performer()
         workshop = Workshop(self._performer, self._store, self._bodies)
         builtin = (FileNames(),)
@@ -130,11 +132,18 @@ class BackgroundFetchExtension:
             if self._problem is not None:
                 raise self._problem
             await asyncio.to_thread(self._bodies.prepare)
+            self._lock.acquire()
             await self._store.open()
             await self._registry.take_up()
         except BackgroundFetchError as error:
-            self._problem = error
-            self.manager.refuse(error)
+            self._refuse(error)
+        except Exception as error:
+            logger.exception("The state of earlier runs cannot be taken up.")
+            self._refuse(StoreError(f"{type(error).__name__}: {error}"))
+
+    def _refuse(self, error: BackgroundFetchError) -> None:
+        self._problem = error
+        self.manager.refuse(error)
 
     async def _engine_started(self) -> None:
         if self._problem is not None:
@@ -173,6 +182,7 @@ class BackgroundFetchExtension:
             self._watcher.cancel()
         await self._performer.suspend()
         await self._store.close()
+        self._lock.release()
 
     async def _watch(self) -> None:
         """Suspend as soon as the engine closes: it waits for what we hold.
@@ -198,8 +208,7 @@ class BackgroundFetchExtension:
 
     def _broken(self, error: StoreError) -> None:
         if self._problem is None:
-            self._problem = error
-            self.manager.refuse(error)
+            self._refuse(error)
             logger.error("The state cannot be written any more: %s", error)
             self._closer = asyncio.ensure_future(self._close(_CLOSE_REASON))
 

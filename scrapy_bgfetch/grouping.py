@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, define, field
 from scrapy import Request
 
-from scrapy_bgfetch.exceptions import BackgroundFetchError, BadRequestError
+from scrapy_bgfetch.exceptions import (
+    BackgroundFetchError,
+    BadRequestError,
+    record_error,
+)
 from scrapy_bgfetch.perform.requests import GROUPED, META_KEY, from_json
 from scrapy_bgfetch.response import failure_of, response_of
 from scrapy_bgfetch.rules.group_options import GroupOptions, merge, parse_group_options
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
+    from scrapy_bgfetch.model import FailureReason
     from scrapy_bgfetch.perform.groups import Performer
     from scrapy_bgfetch.perform.live import Group, LiveRecord
     from scrapy_bgfetch.registration import BackgroundFetchRegistration
@@ -57,6 +62,15 @@ class _Open:
     rejoined: set[int] = field(factory=set)
 
 
+@define
+class _Cut:
+    """A group that ended before all of its requests came; ``missing`` did not."""
+
+    registration: BackgroundFetchRegistration
+    reason: FailureReason
+    missing: int | None
+
+
 class Grouping:
     """Turns grouped requests into records, and records back into requests."""
 
@@ -68,6 +82,7 @@ class Grouping:
         self._performer = performer
         self._store = store
         self._open: dict[str, _Open] = {}
+        self._cut: dict[str, _Cut] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         registry.on_record = self.returned
         registry.on_released = self._released
@@ -88,8 +103,9 @@ class Grouping:
         self, registration: BackgroundFetchRegistration, live: LiveRecord
     ) -> None:
         """Schedule the request of a settled record once more."""
-        if not live.row.request.get(GROUPED):
+        if not (live.row.request.get(GROUPED) and live.returnable):
             return
+        live.returnable = False
         request = live.request
         if request is None:
             request = from_json(live.row.request, spider=self._crawler.spider)
@@ -99,8 +115,11 @@ class Grouping:
         assert engine is not None
         engine.crawl(request.replace(meta=meta, dont_filter=True))
 
-    async def outcome(self, request: Request) -> Response:
+    async def outcome(self, request: Request) -> Response | None:
         """Return the response of a record that has settled.
+
+        None for another request, whose meta was copied from a record's: it is no
+        part of any group.
 
         :raises RecordError: it failed.
         """
@@ -113,6 +132,9 @@ class Grouping:
             )
         group, registration = found
         live = group.records[value["record"]]
+        if (live.url, live.row.method) != (request.url, request.method):
+            del request.meta[META_KEY]
+            return None
         if live.failure_reason:
             record = registration.record(live)
             raise failure_of(live, registration=registration, record=record)
@@ -121,6 +143,7 @@ class Grouping:
 
     def close_idle(self) -> None:
         """The spider is idle: settle the groups that wait for no record any more."""
+        self._cut.clear()
         for group in list(self._registry.groups.values()):
             if not (group.complete or group.unannounced):
                 self._performer.close_group(group)
@@ -139,9 +162,42 @@ class Grouping:
                 self._turns[id] = lock, users - 1
 
     def _released(self, registration: BackgroundFetchRegistration) -> None:
-        self._open.pop(registration.id, None)
+        entry = self._open.pop(registration.id, None)
+        if entry is None or entry.group.complete or not entry.group.outcome:
+            return
+        expected = entry.group.expected
+        missing = None if expected is None else expected - len(entry.group.records)
+        self._cut[registration.id] = _Cut(registration, entry.group.outcome, missing)
+
+    async def _wait_for_end(self, id: str) -> None:
+        """Wait until a group that ends just now has left its id."""
+        registration = self._registry.active.get(id)
+        group = registration and self._registry.groups.get(registration.uid)
+        if group and group.ending and group.freed is not None:
+            await asyncio.shield(group.freed)
+
+    def _refuse_late(self, options: GroupOptions, request: Request) -> None:
+        """Fail a request whose group ended, by its budget or abort, before it came.
+
+        It must not open the group anew, without its budget.
+        """
+        cut = self._cut.get(options.id)
+        if cut is None or (cut.missing is None and options != GroupOptions(options.id)):
+            return
+        if cut.missing is not None:
+            cut.missing -= 1
+            if not cut.missing:
+                del self._cut[options.id]
+        raise record_error(
+            cut.reason,
+            f"{request.url} came too late for the background fetch {options.id!r}: it "
+            f"had ended with {cut.reason} already.",
+            registration=cut.registration,
+        )
 
     async def _join(self, options: GroupOptions, request: Request) -> None:
+        await self._wait_for_end(options.id)
+        self._refuse_late(options, request)
         entry = self._find_open(options)
         if entry is None:
             await self._open_group(options, request)
@@ -159,7 +215,7 @@ class Grouping:
         registration = self._registry.active.get(options.id)
         if registration is None:
             return None
-        group = self._registry.group_of(registration)
+        group = self._registry.groups[registration.uid]
         said = group.row.options.get("group")
         if said is None:
             raise BadRequestError(
@@ -181,8 +237,9 @@ class Grouping:
             expected=options.requests,
             options={"group": _said(options)},
         )
-        group = self._registry.group_of(registration)
-        self._open[options.id] = _Open(options, group)
+        group = self._registry.groups.get(registration.uid)
+        if group is not None:
+            self._open[options.id] = _Open(options, group)
 
     async def _agree(self, entry: _Open, options: GroupOptions) -> None:
         """Take over what a later request of the group brings."""
@@ -215,7 +272,7 @@ class Grouping:
             if live.index not in entry.rejoined and _same(live, request):
                 entry.rejoined.add(live.index)
                 live.request = request
-                if live.announced:
+                if live.announced and live.returnable:
                     self.returned(self._registry.active[entry.group.row.id], live)
                 return True
         return False

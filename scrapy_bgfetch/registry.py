@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import humanize
-from attrs import evolve
 
 from scrapy_bgfetch import stats
 from scrapy_bgfetch.exceptions import IdActiveError, QuotaExceededError
@@ -18,7 +18,8 @@ from scrapy_bgfetch.perform.live import Group, LiveRecord
 from scrapy_bgfetch.perform.requests import from_json, to_json
 from scrapy_bgfetch.registration import BackgroundFetchRegistration
 from scrapy_bgfetch.reporting import Reporter
-from scrapy_bgfetch.store.base import IdActive
+from scrapy_bgfetch.rules.file_names import part_name
+from scrapy_bgfetch.store.base import IdActive, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.registration import Workshop
     from scrapy_bgfetch.settings import Settings
 
+
+logger = logging.getLogger(__name__)
 
 _ENDED_KEPT = 8  # background fetches that are still read after their end
 _Found = tuple[Group, BackgroundFetchRegistration]
@@ -110,12 +113,10 @@ class Registry:
     async def append(self, group: Group, request: Request) -> LiveRecord | None:
         """Add a request to a group; None when the group ended just now."""
         row = self._record_row(group.uid, len(group.records), request, grouped=True)
+        if await self._workshop.store.append(row) is not Verdict.KEPT:
+            return None
         live = LiveRecord(group, row, request=request)
         group.add(live)
-        if await self._workshop.store.append(row) != "kept":
-            group.records.remove(live)
-            group.unannounced -= 1
-            return None
         self._workshop.performer.take_up(live)
         return live
 
@@ -123,7 +124,8 @@ class Registry:
         """Go on with what earlier runs of this spider left (DESIGN, "Close")."""
         performer, bodies = self._workshop.performer, self._workshop.bodies
         groups = [await self._load(row) for row in await self._undelivered()]
-        known = {live.part for group in groups for live in group.records}
+        unannounced = await self._workshop.store.unannounced()
+        known = {part_name(uid, index) for uid, index in unannounced}
         await asyncio.to_thread(bodies.discard_orphans, known)
         for group in groups:
             registration = self._attach(group)
@@ -169,10 +171,6 @@ class Registry:
             left = max(quota - await self._workshop.store.stored_bytes(), 0)
             if download_total > left:
                 raise _no_room(download_total, left, "BGFETCH_QUOTA", "Raise it")
-
-    def group_of(self, registration: BackgroundFetchRegistration) -> Group:
-        """Return what a registration stands for."""
-        return self.groups[registration.uid]
 
     def _new(
         self,
@@ -242,11 +240,25 @@ class Registry:
     async def _load(self, row: RegistrationRow) -> Group:
         group = Group(row)
         for kept in await self._workshop.store.records(row.uid):
-            live = LiveRecord(group, evolve(kept))
+            live = LiveRecord(group, kept)
             if not kept.announced:
-                live.request = from_json(kept.request, spider=self._crawler.spider)
+                self._restore_request(live)
             group.add(live)
         return group
+
+    def _restore_request(self, live: LiveRecord) -> None:
+        """Make its request again; one whose callback is gone has none any more."""
+        kept = live.row.request
+        try:
+            live.request = from_json(kept, spider=self._crawler.spider)
+        except ValueError as error:
+            logger.error(  # noqa: TRY400
+                "%s of the background fetch %r goes on, but its callback will not be "
+                "called: %s.",
+                *(live.url, live.group.row.id, error),
+            )
+            live.request = from_json(kept, spider=None)
+            live.returnable = False
 
 
 def _id_active(id: str) -> IdActiveError:

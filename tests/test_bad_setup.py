@@ -110,7 +110,7 @@ async def test_settled_files_on_another_file_system(ends_at_once):
     [
         ("", "", "parts cannot be created: Permission denied. Set BGFETCH_DIR"),
         ("parts", "parts", "parts cannot be written by this user. Change its mode"),
-        ("parts files", "", "state.sqlite cannot be used"),
+        ("parts files", "", "cannot be locked: Permission denied"),
     ],
 )
 def test_a_folder_that_may_not_be_written(site, tmp_path, folders, locked, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -13,13 +13,10 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from scrapy_bgfetch.bodies.local import LocalBodies
-    from scrapy_bgfetch.model import Head
     from scrapy_bgfetch.perform.attempt import Attempt
     from scrapy_bgfetch.rules.backoff import Budgets
     from scrapy_bgfetch.settings import Settings
     from scrapy_bgfetch.store.base import Store
-
-_CREDENTIALS = {"set-cookie", "set-cookie2"}
 
 
 @frozen
@@ -32,10 +29,3 @@ class Context:
     fetch: Callable[[Request], Awaitable[Response]]
     budgets: Budgets
     attempts: dict[str, Attempt] = field(factory=dict)
-
-    def journalled(self, head: Head | None) -> Head | None:
-        """Return the head as it may be kept: without credentials unless asked."""
-        if head is None or self.settings.store_credentials:
-            return head
-        lines = tuple(h for h in head.headers if h[0].lower() not in _CREDENTIALS)
-        return evolve(head, headers=lines)

@@ -142,12 +142,15 @@ class Performer:
                 waited_for.exception()  # nobody has to be waiting for it
 
     def _publish_left(self, group: Group) -> None:
-        """Rename the part files that an earlier run settled but did not come to."""
+        """Rename or drop the part files that an earlier run settled, and no more."""
         bodies = self._context.bodies
         for record in group.records:
-            unpublished = record.path if not record.announced else None
-            if unpublished is not None and bodies.has_part(record.part):
-                bodies.publish(record.part, unpublished)
+            if record.announced or not record.settled:
+                continue
+            if record.path is None:
+                bodies.discard(record.part)
+            elif bodies.has_part(record.part):
+                bodies.publish(record.part, record.path)
 
     # -- records -----------------------------------------------------------------
 
@@ -252,6 +255,7 @@ class Performer:
             raise StoreError(
                 f"the background fetch {group.row.id!r} was settled by somebody else."
             )
+        group.outcome = reason
         assert group.delegate is not None
         group.delegate.released()
 

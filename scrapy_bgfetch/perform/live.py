@@ -90,6 +90,7 @@ class LiveRecord:
     marked_wire: int = field(init=False)
     queued: bool = False
     over_budget: bool = False
+    returnable: bool = True
     generation: int = 0
     sent: bool = False
     _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
@@ -181,6 +182,7 @@ class Group:
     failure_reason: FailureReason = field(init=False)
     settled_at: float | None = field(init=False)
     first_failure: FailureReason = FailureReason.NONE
+    outcome: FailureReason = FailureReason.NONE
     ending: bool = False
     records_available: bool = True
     suspended: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from attrs import evolve
 from scrapy.utils.request import request_from_dict
@@ -110,7 +109,7 @@ def _headers_to_json(request: Request, *, credentials: bool) -> list[list[str]]:
 
 def _without_proxy_credentials(meta: dict[str, Any]) -> dict[str, Any]:
     proxy = meta.get("proxy")
-    if isinstance(proxy, str) and "@" in urlsplit(proxy).netloc:
+    if isinstance(proxy, str) and "@" in proxy:
         return {key: value for key, value in meta.items() if key != "proxy"}
     return meta
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.settings import Network
 
 READ_SIZE = 256 * 1024
+_LINE_SIZE = 64 * 1024  # of the status line, and of each header field
 
 _TLS_VERSIONS = {
     "TLSv1.0": ssl.TLSVersion.TLSv1,
@@ -34,6 +35,7 @@ _PERMANENT = (
     aiohttp.ClientSSLError,
     ssl.SSLCertVerificationError,
     aiohttp.ServerFingerprintMismatch,
+    aiohttp.ClientResponseError,  # it speaks no HTTP that we understand
 )
 
 
@@ -140,6 +142,8 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_SIZE,
+            max_line_size=_LINE_SIZE,
+            max_field_size=_LINE_SIZE,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=self._stall_timeout),
             skip_auto_headers=_NO_AUTO_FIELDS,
         )
@@ -152,18 +156,29 @@ def _fields(request: Request) -> list[tuple[str, str]]:
     """
     to_proxy = request.meta.get("proxy") and request.url.startswith("http:")
     return [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (_text(name, request), _text(value, request))
         for name, values in request.headers.items()
         if to_proxy or name.lower() != b"proxy-authorization"
         for value in values
     ]
 
 
+def _text(value: bytes, request: Request) -> str:
+    """Return what aiohttp, which sends UTF-8, turns into these very bytes."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TransportError(
+            f"a header field of {request.url} is not UTF-8 and cannot be sent.",
+            temporary=False,
+        ) from error
+
+
 def _proxy(request: Request) -> dict[str, Any]:
     proxy = request.meta.get("proxy")
     if not proxy:
         return {}
-    url = yarl.URL(proxy if "://" in proxy else f"http://{proxy}")
+    url = yarl.URL(proxy if "://" in proxy else f"http://{proxy.lstrip('/')}")
     if url.scheme not in {"http", "https"}:
         raise TransportError(
             f"a proxy with the scheme {url.scheme!r} is not supported for background "
