@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from attrs import Factory, define, evolve, frozen
-from hypothesis import event, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrapy_bgfetch.model import Head
@@ -41,6 +42,11 @@ BUDGETS = Budgets(restarts=3, resumptions=2)
 MOST_ATTEMPTS = 4 * 3 * (LONGEST + 2)  # what Budgets promises
 
 
+def version(number: int, length: int) -> bytes:
+    """Return a body whose bytes tell which version they are of, and from where."""
+    return bytes((number * LONGEST + at) % 256 for at in range(length))
+
+
 @frozen
 class Move:
     """What the server does to its file, and then with one request."""
@@ -68,7 +74,7 @@ class Server:
     dated: bool
     clock: int = 1_000_000_000
     modified: int = 1_000_000_000
-    bodies: list[bytes] = Factory(lambda: [b"\0" * LONGEST])
+    bodies: list[bytes] = Factory(lambda: [version(0, LONGEST)])
 
     def answer(self, fields: dict[str, str]) -> tuple[Head, bytes, bool]:
         """Return a head, the body that arrives, and whether its end is clean."""
@@ -76,7 +82,7 @@ class Server:
         self.clock += move.tick
         if move.length is not None:
             self.modified = self.clock
-            self.bodies.append(bytes([len(self.bodies) % 256]) * move.length)
+            self.bodies.append(version(len(self.bodies), move.length))
         status, lines, body = self.select(move, fields)
         lines += self.validators(move, fields)
         head = Head("http://example/f", status, tuple(lines))
@@ -111,7 +117,7 @@ class Server:
         unsatisfied = [("Content-Range", f"bytes */{len(body)}")]
         if move.status == 503:
             return 503, [], b"sorry"
-        if move.status == 416 and not heard:
+        if move.status == 416:
             return 416, [], b""
         if move.unasked or (heard and not move.deaf):
             first = int(asked[6:-1]) + move.shift if asked and heard else move.shift
@@ -197,37 +203,80 @@ class Download:
             self.left = self.left.progressed(BUDGETS)
 
 
-RARELY = st.sampled_from([False, False, False, True])
-MOVES = st.builds(
-    Move,
-    tick=st.integers(0, 2),
-    length=st.none() | st.none() | st.integers(0, LONGEST),
-    status=st.sampled_from([200, 200, 200, 200, 416, 503]),
-    blind=RARELY,
-    deaf=RARELY,
-    unasked=RARELY,
-    shift=st.sampled_from([0, 0, 0, 0, -1, 1]),
-    most=st.integers(1, LONGEST),
-    unsized=RARELY,
-    terse=RARELY,
-    encoded=RARELY,
-    surplus=st.sampled_from([b"", b"", b"", b"!"]),
-    cut=st.none() | st.integers(0, LONGEST),
+# Most moves are plain: one fault at a time is what slips through a check.
+SIZES = st.sampled_from([LONGEST, LONGEST, LONGEST, 3]) | st.integers(0, LONGEST)
+FAULTS = st.one_of(
+    st.fixed_dictionaries({"length": SIZES}),
+    st.fixed_dictionaries({"length": SIZES, "blind": st.just(True)}),
+    st.fixed_dictionaries({"status": st.sampled_from([416, 503])}),
+    st.fixed_dictionaries({"shift": st.sampled_from([-1, 1])}),
+    st.fixed_dictionaries({"most": st.integers(1, LONGEST)}),
+    st.fixed_dictionaries({"surplus": st.just(b"!"), "most": st.integers(1, LONGEST)}),
+    st.just({"length": 3, "blind": True}),  # shrinks to what may be stored
+    st.just({"unsized": True, "cut": 3}),
+    st.sampled_from(["deaf", "unasked", "unsized", "terse", "encoded"]).map(
+        lambda name: {name: True}
+    ),
 )
 
 
-@settings(max_examples=1500, deadline=None)
-@given(st.lists(MOVES, min_size=1), st.booleans(), st.booleans(), st.booleans())
-def test_a_download_always_ends_and_is_never_done_with_wrong_bytes(
-    moves: list[Move], strong: bool, weak: bool, dated: bool
-) -> None:
-    server = Server(cycle(moves), strong, weak, dated)
-    download = Download(server)
+@st.composite
+def moves(draw: st.DrawFn) -> Move:
+    faults: dict[str, Any] = {"tick": draw(st.sampled_from([0, 0, 1, 2]))}
+    faults["cut"] = draw(st.sampled_from([None, 3]) | st.integers(0, LONGEST))
+    for fault in draw(st.lists(FAULTS, max_size=2)):
+        faults |= fault
+    return Move(**faults)
+
+
+def check_an_end(download: Download) -> None:
     last = download.run()
-    event(type(last).__name__)
     if isinstance(last, Done):
-        assert download.body in server.bodies
+        assert download.body in download.server.bodies
         assert last.length == len(download.body)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    st.lists(moves(), min_size=1, max_size=6),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_download_always_ends_and_is_never_done_with_wrong_bytes(
+    played: list[Move], strong: bool, weak: bool, dated: bool
+) -> None:
+    check_an_end(Download(Server(cycle(played), strong, weak, dated)))
+
+
+CUT = Move(tick=2, cut=3)
+
+
+@pytest.mark.parametrize(
+    ("played", "strong", "dated"),
+    [
+        pytest.param([CUT, Move(length=8, blind=True)], True, False, id="ETag"),
+        pytest.param(
+            [CUT, Move(tick=1, length=8, blind=True)], False, True, id="Last-Modified"
+        ),
+        pytest.param([Move(cut=3), Move(length=8)], False, True, id="same second"),
+        pytest.param([CUT, Move(shift=1)], True, False, id="gap"),
+        pytest.param([CUT, Move(surplus=b"!", most=2)], True, False, id="surplus"),
+        pytest.param(
+            [Move(unsized=True, cut=3), Move(status=416)], True, False, id="bare 416"
+        ),
+        pytest.param(
+            [Move(unsized=True, cut=3), Move(length=3, blind=True)],
+            True,
+            False,
+            id="416 of a file that has shrunk",
+        ),
+    ],
+)
+def test_a_known_trap_is_never_done_with_wrong_bytes(
+    played: list[Move], strong: bool, dated: bool
+) -> None:
+    check_an_end(Download(Server(cycle([*played, Move()]), strong, False, dated)))
 
 
 STEADY = st.builds(
@@ -239,12 +288,13 @@ STEADY = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STEADY, min_size=1), st.booleans())
 def test_a_steady_file_is_fetched_without_a_byte_coming_twice(
-    moves: list[Move], strong: bool
+    played: list[Move], strong: bool
 ) -> None:
     # A date alone has to be sent with every part, and to be in the past.
-    first, *others = [evolve(move, terse=move.terse and strong) for move in moves]
+    first, *others = [evolve(move, terse=move.terse and strong) for move in played]
     server = Server(cycle([evolve(first, tick=1), *others]), strong, True, True)
     download = Download(server)
     last = download.run()
