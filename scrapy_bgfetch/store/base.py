@@ -8,7 +8,7 @@ of it is kept; when it raises, none of it. A caller that is cancelled while it
 waits does not take its statement back.
 
 Always true: ``downloaded`` of a registration is the sum of ``stored`` of its
-records, but for those that ended as bad-status.
+records; one that failed stores nothing.
 """
 
 from __future__ import annotations

@@ -142,9 +142,10 @@ ABORT_RECORDS = """
     WHERE uid = ? AND state != 'settled'
 """
 DELIVERED = "UPDATE registrations SET delivered = 1 WHERE uid = ? AND active = 0"
+# CROSS JOIN keeps this order: from the few registrations to their records.
 UNANNOUNCED = """
-    SELECT records.uid, idx FROM records
-    JOIN registrations ON registrations.uid = records.uid
+    SELECT records.uid, idx FROM registrations
+    CROSS JOIN records ON records.uid = registrations.uid
     WHERE delivered = 0 AND announced = 0
 """
 STORED_BYTES = "SELECT downloaded FROM totals"
