@@ -7,6 +7,10 @@ VENV = .venv
 FLOOR = .venv-floor
 WHEEL = .venv-wheel
 PIP = -m pip --disable-pip-version-check --quiet
+# The tests that crawl run in both modes; the others do not depend on the mode.
+PARALLEL = -n 2
+CRAWLS = --ignore=tests/rules --ignore=tests/bodies --ignore=tests/store \
+    --ignore=tests/example --ignore=tests/benchmarks
 PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio
 
 .PHONY: help demo clean-demo test check lint types docs wheel floor bench clean
@@ -24,11 +28,11 @@ clean-demo:
 	rm -rf example_project/demo-data
 
 test: $(VENV)/test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint types docs wheel floor
-	$(VENV)/bin/python -m pytest $(PYTEST_REACTOR)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS)
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/lint
 	$(VENV)/bin/ruff check .
@@ -49,8 +53,8 @@ wheel: $(VENV)/bin/python
 	"import scrapy_bgfetch as b, pathlib as p; [getattr(b, n) for n in b.__all__]; assert (p.Path(b.__file__).parent / 'py.typed').exists(); print('wheel:', b.__file__)"
 
 floor: $(FLOOR)/test
-	$(FLOOR)/bin/python -m pytest $(PYTEST_REACTOR)
-	$(FLOOR)/bin/python -m pytest
+	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS)
+	$(FLOOR)/bin/python -m pytest $(PARALLEL)
 
 bench: $(VENV)/test
 	$(VENV)/bin/python -m benchmarks

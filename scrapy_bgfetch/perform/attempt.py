@@ -57,6 +57,10 @@ class AttemptClosed(IgnoreRequest):
     """The attempt was interrupted before its request reached the network."""
 
 
+class _Overlong(Exception):  # noqa: N818
+    """The body goes on after the length that was promised for it."""
+
+
 class Attempt:
     """One try at a record.
 
@@ -235,7 +239,7 @@ class Attempt:
         """Keep the head that the bytes belong to, and show it (48, 79)."""
         record = self._record
         if isinstance(decision, Append):
-            record.size = decision.complete_length or record.size
+            record.size = decision.complete_length
         else:
             record.size = None if encoded else decision.length
         if _starts_over(decision) or record.head is None:
@@ -268,6 +272,8 @@ class Attempt:
             await self._copy(exchange, decoder, part, _limit(decision))
             if decoder is not None:
                 decoder.finish()
+        except _Overlong:
+            return after_body(_limit(decision) + 1, decision, received=1, clean=True)
         except TransportError as error:
             if not error.temporary:
                 raise
@@ -291,6 +297,8 @@ class Attempt:
             record.wire += len(data)
             pieces = _whole(data) if decoder is None else decoder.feed(data)
             for piece in pieces:
+                if record.stored + len(piece) > limit:
+                    raise _Overlong
                 if would_exceed(group.download_total, group.downloaded, len(piece)):
                     raise self._over_budget()
                 part.write(piece)
@@ -301,8 +309,6 @@ class Attempt:
                     await asyncio.sleep(0)
             if record.waited_for:
                 record.wake()
-            if record.stored > limit:
-                return
 
     def _count(self, missing: int) -> None:
         """Count bytes of a write that failed half-way."""
@@ -330,7 +336,7 @@ def _starts_over(decision: Append | Replace) -> bool:
 
 
 def _limit(decision: Append | Replace) -> int:
-    """Return how many stored bytes are enough to know that the body is wrong."""
+    """Return how many bytes may be stored when the body has ended."""
     end = decision.until if isinstance(decision, Append) else decision.length
     return sys.maxsize if end is None else end
 

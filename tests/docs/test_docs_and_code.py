@@ -207,6 +207,7 @@ async def end_in_every_way(spider, response):
     good = await fetch("good", "/file/b", base_url=response)
     bad = await fetch("bad", "/status/404", base_url=response)
     aborted = await fetch("aborted", "/slow/c?size=9000000", base_url=response)
+    await aborted.click()
     await aborted.abort()
     for group in (good, bad, aborted):
         await group.settled()
