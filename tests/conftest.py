@@ -10,6 +10,7 @@ import scrapy
 from scrapy.utils.defer import deferred_from_coro
 
 from tests.support.crawl import Probe, run, settings_of
+from tests.support.raw import Raw
 from tests.support.site import Site
 
 
@@ -39,6 +40,13 @@ def pytest_pyfunc_call(pyfuncitem) -> bool | None:
 @pytest.fixture
 def site():
     server = Site().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def raw():
+    server = Raw().start()
     yield server
     server.stop()
 
