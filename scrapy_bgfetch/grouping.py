@@ -113,7 +113,7 @@ class Grouping:
         meta = {**request.meta, META_KEY: value}
         engine = self._crawler.engine
         assert engine is not None
-        engine.crawl(request.replace(meta=meta, dont_filter=True))
+        engine.crawl(request.replace(url=live.url, meta=meta, dont_filter=True))
 
     async def outcome(self, request: Request) -> Response | None:
         """Return the response of a record that has settled.

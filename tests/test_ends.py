@@ -36,11 +36,8 @@ def on_disk(folder):
 
 def counted(handle, folder):
     """Return the bytes by the handle, by the state and by the file system."""
-    return (
-        handle.downloaded,
-        in_state(folder, "downloaded", handle.uid),
-        on_disk(folder),
-    )
+    kept = in_state(folder, "downloaded", handle.uid)
+    return handle.downloaded, kept, on_disk(folder)
 
 
 # -- abort -------------------------------------------------------------------------
@@ -204,12 +201,15 @@ async def test_after_a_fetch_error_its_bytes_are_gone(probe, raw, tmp_path):
     """Behaviours 3, 44."""
     cut = answer(body("x", 60_000), 'ETag: "x"', length=90_000)
     url = raw.says("/cut", cut)
+    raw.may_close.clear()
 
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch("a", url)
+        await until(lambda: counted(spider.handle, tmp_path)[1:] == (60_000, 60_000))
+        raw.may_close.set()
         await spider.handle.settled()
 
-    spider = await probe(go, BGFETCH_RESUMPTIONS=0)
+    spider = await probe(go, BGFETCH_RESUMPTIONS=0, BGFETCH_CHECKPOINT_INTERVAL=0.05)
     assert spider.handle.failure_reason == "fetch-error"
     assert spider.handle.records[0].downloaded == 0
     assert counted(spider.handle, tmp_path) == (0, 0, 0)
@@ -222,11 +222,14 @@ async def test_a_fetch_error_leaves_its_room_in_the_budget_to_the_others(probe, 
         raw.says("/cut", cut),
         raw.says("/whole", answer(body("y", 80_000), 'ETag: "y"')),
     ]
+    raw.may_close.clear()
 
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
             "a", urls, download_total=100_000
         )
+        await until(lambda: spider.handle.records[0].downloaded == 60_000)
+        raw.may_close.set()
         await spider.handle.settled()
 
     spider = await probe(go, BGFETCH_CONCURRENT_RECORDS=1, BGFETCH_RESUMPTIONS=0)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import socket
+import contextlib
 import socketserver
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Raw:
     """Answers each path with the given bytes, then closes the connection.
 
-    ``heads`` has the heads of the requests as they came.
+    ``heads`` has the heads of the requests as they came; while ``may_close`` is
+    clear, connections stay open, so that every byte is read before they break.
     """
 
     def __init__(self) -> None:
         self._answers: dict[str, list[bytes]] = {}
         self.heads: list[bytes] = []
+        self.may_close = threading.Event()
+        self.may_close.set()
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), self._handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -25,6 +32,7 @@ class Raw:
         return self
 
     def stop(self) -> None:
+        self.may_close.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
@@ -45,10 +53,9 @@ class Raw:
         self.heads.append(head)
         answers = self._answers[head.split()[1].decode()]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        try:
+        with contextlib.suppress(ConnectionError):  # the client has had enough
             connection.sendall(answer)
-        except ConnectionError:
-            pass  # the client has had enough
+        self.may_close.wait(10)
 
 
 def answer(body: bytes, *lines: str, status: str = "200 OK", length: int = -1) -> bytes:
