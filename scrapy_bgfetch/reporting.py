@@ -72,6 +72,8 @@ class Reporter:
 
         :raises NotAllowedError: one of them refused it.
         """
+        if not self.dispatcher.has("bgfetch_response_started"):
+            return
         await self.dispatcher.ask(
             "bgfetch_response_started",
             registration=self.registration,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from scrapy.http import Headers, Response
+from scrapy.http import Response
 
 from scrapy_bgfetch.exceptions import FetchError, SuspendedError, record_error
 from scrapy_bgfetch.model import FailureReason
+from scrapy_bgfetch.perform.answers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,14 +145,10 @@ def response_of(
     head = live.head
     assert head is not None
     hidden = _HIDDEN | ({"content-encoding"} if live.encoded else set())
-    headers = Headers()
-    for name, value in head.headers:
-        if name.lower() not in hidden:
-            headers.appendlist(name, value)
     return BackgroundFetchResponse(
         head.url,
         status=head.status,
-        headers=headers,
+        headers=headers_of(head, hidden),
         source=Body(live, bodies),
         **kwargs,
     )

@@ -189,7 +189,8 @@ class Settings:
     plugins: tuple[Any, ...] = _setting(
         "BGFETCH_PLUGINS", (), _plugins, "list",
         "Plug-ins, as objects, classes or import paths, besides the installed "
-        "ones of the entry-point group ``scrapy_bgfetch``.",
+        "ones of the entry-point group ``scrapy_bgfetch``. Scrapy copies objects with "
+        "the settings: prefer classes and import paths.",
     )  # fmt: skip
     disabled_plugins: frozenset[str] = _setting(
         "BGFETCH_DISABLED_PLUGINS", (), _names, "list",

@@ -60,6 +60,7 @@ class LocalBodies:
     def __init__(self, parts: Path, files: Path) -> None:
         self.parts = parts
         self.files = files
+        self._made: Path | None = None
 
     def prepare(self) -> None:
         """Create the folders.
@@ -116,7 +117,11 @@ class LocalBodies:
         """
         target = self.files / path
         try:
-            (self.parts / name).replace(target)
+            try:
+                (self.parts / name).replace(target)
+            except FileNotFoundError:  # its folder was removed: after all, it is ours
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (self.parts / name).replace(target)
         except OSError as error:
             raise StoreError(
                 f"the file {target} cannot be put in its place: {error.strerror}."
@@ -128,7 +133,10 @@ class LocalBodies:
 
         :raises OSError: it cannot be created.
         """
-        (self.files / path).parent.mkdir(parents=True, exist_ok=True)
+        folder = (self.files / path).parent
+        if folder != self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made = folder
 
     def discard(self, name: str) -> None:
         """Remove a part file, if there is one."""

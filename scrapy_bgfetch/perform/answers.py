@@ -10,6 +10,8 @@ from scrapy.http import Headers
 from scrapy_bgfetch.model import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from scrapy.http import Response
 
 
@@ -33,11 +35,16 @@ class Answered:
 
 def exposed(head: Head) -> Headers:
     """Return the fields for the downloader middlewares, which get no coded body."""
-    headers = Headers()
+    return headers_of(head, {"content-encoding"})
+
+
+def headers_of(head: Head, hidden: AbstractSet[str]) -> Headers:
+    """Return the fields of a head, without those of the hidden lower-case names."""
+    fields: dict[str, list[str]] = {}
     for name, value in head.headers:
-        if name.lower() != "content-encoding":
-            headers.appendlist(name, value)
-    return headers
+        if name.lower() not in hidden:
+            fields.setdefault(name.lower(), []).append(value)
+    return Headers(fields)
 
 
 def head_of(response: Response) -> Head:

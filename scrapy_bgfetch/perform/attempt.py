@@ -22,7 +22,7 @@ from scrapy_bgfetch.perform.outcome import (
     outcome_of,
     refused,
 )
-from scrapy_bgfetch.perform.requests import attempt_request, head_to_keep
+from scrapy_bgfetch.perform.requests import attempt_request
 from scrapy_bgfetch.perform.slots import host_of
 from scrapy_bgfetch.rules.budget import announced_excess, would_exceed
 from scrapy_bgfetch.rules.resume import (
@@ -37,6 +37,7 @@ from scrapy_bgfetch.rules.resume import (
     range_fields,
     stored_of,
 )
+from scrapy_bgfetch.store.base import Mark
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
@@ -244,21 +245,21 @@ class Attempt:
             record.size = None if encoded else decision.length
         if _starts_over(decision) or record.head is None:
             record.head, record.encoded = head, encoded
-            if _starts_over(decision):
-                record.drop_bytes()
-        assert record.head is not None
-        credentials = self._context.settings.store_credentials
-        await self._context.store.keep_head(
-            record.row.uid,
-            record.index,
-            self._number,
-            head_to_keep(record.head, credentials=credentials),
-            size=record.size,
-            encoded=record.encoded,
-        )
+        if _starts_over(decision):
+            await self._forget_bytes()
+        record.head_kept = False
         assert record.group.delegate is not None
         await record.group.delegate.response_started(record)
         record.wake()
+
+    async def _forget_bytes(self) -> None:
+        """Let the state forget the old bytes before new ones can follow them."""
+        record = self._record
+        record.drop_bytes()
+        if record.marked:
+            record.marked = 0
+            mark = Mark(record.row.uid, record.index, self._number, stored=0)
+            await self._context.store.checkpoint([mark])
 
     async def _take(
         self, decision: Append | Replace, exchange: Exchange, decoder: Decoder | None

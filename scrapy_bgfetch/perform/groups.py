@@ -129,6 +129,14 @@ class Performer:
                 await asyncio.wait(late, timeout=_PATIENCE)
         if self._ticker is not None:
             self._ticker.cancel()
+        for group in self.groups.values():
+            await self._guard(self._flush(group))
+
+    async def _flush(self, group: Group) -> None:
+        """Write which records were announced: many at a time."""
+        indexes, group.to_announce = group.to_announce, []
+        if indexes:
+            await self._context.store.announced(group.uid, *indexes)
 
     @staticmethod
     def _suspend(group: Group) -> None:
@@ -207,7 +215,7 @@ class Performer:
         group = record.group
         assert group.delegate is not None
         await group.delegate.record_settled(record)
-        await self._context.store.announced(record.row.uid, record.index)
+        group.to_announce.append(record.index)
         record.announced = True
         record.request = None
         group.unannounced -= 1
@@ -247,6 +255,7 @@ class Performer:
 
     async def _settle(self, group: Group, reason: FailureReason) -> None:
         """Keep the outcome; the id is free from here on (33, 34, 72)."""
+        await self._flush(group)
         group.settled_at = time.time()
         verdict = await self._context.store.settle(
             group.uid, result_of(reason), reason, group.settled_at
@@ -284,6 +293,7 @@ class Performer:
         progress = self._progress.pop(group.uid, None)
         if progress is not None:
             await asyncio.wait({progress})
+        await self._flush(group)
         await group.delegate.settled()
         await self._context.store.delivered(group.uid)
         group.records_available = False
@@ -310,6 +320,7 @@ class Performer:
             await asyncio.sleep(settings.progress_interval)
             for group in {record.group for record in self._records.active}:
                 self._report(group)
+                self._spawn(self._flush(group))
             if time.monotonic() < checkpoint_at or (
                 checkpoint and not checkpoint.done()
             ):

@@ -93,6 +93,7 @@ class LiveRecord:
     returnable: bool = True
     generation: int = 0
     sent: bool = False
+    head_kept: bool = True
     _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -187,6 +188,7 @@ class Group:
     records_available: bool = True
     suspended: bool = False
     unannounced: int = 0
+    to_announce: list[int] = field(factory=list, repr=False)
     reported: int = -1
     names: set[str] = field(factory=set, repr=False)
     folders: set[str] = field(factory=set, repr=False)

@@ -77,11 +77,27 @@ class Records:
         """Record how far these records have come."""
         if not records:
             return
+        await asyncio.gather(*(self._keep_head(r) for r in records if not r.head_kept))
         verdicts = await self._context.store.checkpoint([_mark(r) for r in records])
         for record, verdict in zip(records, verdicts, strict=True):
             if verdict is Verdict.OVER_BUDGET:
                 record.over_budget = True
                 record.interrupt()
+
+    async def _keep_head(self, record: LiveRecord) -> None:
+        """Write the head that the bytes belong to, no later than their number."""
+        record.head_kept = True
+        if record.head is None:
+            return
+        credentials = self._context.settings.store_credentials
+        await self._context.store.keep_head(
+            record.row.uid,
+            record.index,
+            record.attempt,
+            head_to_keep(record.head, credentials=credentials),
+            size=record.size,
+            encoded=record.encoded,
+        )
 
     async def _outcome(self, record: LiveRecord, number: int) -> Outcome | None:
         """Return what came of an attempt, None when it was interrupted."""
@@ -224,16 +240,26 @@ class Records:
     def _keep_error_body(
         self, record: LiveRecord, head: Head | None, body: bytes
     ) -> str | None:
-        """Write the page that came with a bad status; it is exposed too (83)."""
+        """Write the page that came with a bad status; it is exposed too (83).
+
+        None when there is none, or when it cannot be written: the status counts.
+        """
         record.head, record.size = head, len(body)
         if head is None or not body:
             return None
-        part = self._context.bodies.open_part(record.part, 0)
         try:
-            part.write(body)
-        finally:
-            part.close()
-        return self._make_room(record, f"{file_name(record.url, head)}.{head.status}")
+            part = self._context.bodies.open_part(record.part, 0)
+            try:
+                part.write(body)
+            finally:
+                part.close()
+            name = f"{file_name(record.url, head)}.{head.status}"
+            return self._make_room(record, name)
+        except OSError as error:
+            logger.warning("The error page of %s is not kept: %s", record.url, error)
+            self._context.bodies.discard(record.part)
+            record.size = 0
+            return None
 
     async def _keep(
         self,

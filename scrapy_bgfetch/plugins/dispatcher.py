@@ -102,6 +102,10 @@ class Dispatcher:
             self._manager.unregister(plugin)
             raise TypeError(f"these are no hooks of scrapy-bgfetch: {', '.join(wrong)}")
 
+    def has(self, hook: str) -> bool:
+        """Whether any plug-in implements a hook."""
+        return bool(self._implementations(hook))
+
     async def call(self, hook: str, **arguments: Any) -> None:
         """Call all implementations of a hook."""
         async for _ in self._results(hook, arguments):

@@ -143,8 +143,10 @@ def collision_key(name: str) -> str:
 
 def _clean(name: str) -> str:
     """Return ``name`` with nothing unsafe in it, maybe empty, of any length."""
-    visible = "".join(char for char in name if not _is_invisible(char))
-    text = " ".join(unicodedata.normalize("NFC", visible).split())
+    if not (name.isascii() and name.isprintable()):
+        visible = "".join(char for char in name if not _is_invisible(char))
+        name = unicodedata.normalize("NFC", visible)
+    text = " ".join(name.split())
     return _UNSAFE.sub("_", text).strip(" .")
 
 

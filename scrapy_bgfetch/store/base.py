@@ -157,10 +157,10 @@ class Store(Protocol):
         ``stored`` of a success is held against the budget like a mark.
         """
 
-    async def announced(self, uid: str, index: int) -> None:
-        """The hooks of a settled record have ended: never call them again.
+    async def announced(self, uid: str, *indexes: int) -> None:
+        """The hooks of settled records have ended: never call them again.
 
-        Nothing happens when the record has not settled.
+        Nothing happens to a record that has not settled.
         """
 
     async def settle(

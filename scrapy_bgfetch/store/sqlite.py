@@ -97,8 +97,8 @@ class SQLiteStore:
     async def settle_records(self, ends: Sequence[Settlement]) -> list[Verdict]:
         return await self._run(lambda con: statements.settle_records(con, ends))
 
-    async def announced(self, uid: str, index: int) -> None:
-        await self._run(lambda con: statements.announced(con, uid, index))
+    async def announced(self, uid: str, *indexes: int) -> None:
+        await self._run(lambda con: statements.announced(con, uid, indexes))
 
     async def settle(
         self, uid: str, result: Result, reason: FailureReason, at: float

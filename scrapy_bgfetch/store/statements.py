@@ -214,8 +214,8 @@ def settle_records(
     return [_settle_record(con, end) for end in ends]
 
 
-def announced(con: sqlite3.Connection, uid: str, index: int) -> None:
-    con.execute(ANNOUNCED, (uid, index))
+def announced(con: sqlite3.Connection, uid: str, indexes: Sequence[int]) -> None:
+    con.executemany(ANNOUNCED, [(uid, index) for index in indexes])
 
 
 def settle(
