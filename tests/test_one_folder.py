@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 
@@ -146,9 +147,7 @@ async def test_the_folder_is_free_when_a_crawl_has_ended(crawl, how):
         spider = await crawl(nothing, BGFETCH_RETRY_DELAY=-1)
         assert spider.crawler.stats.get_value("finish_reason") == "bgfetch_error"
     else:
-        try:
+        with contextlib.suppress(CloseSpider):
             await crawl(go)
-        except CloseSpider:
-            pass
     spider = await crawl(nothing)
     assert spider.crawler.stats.get_value("finish_reason") == "finished"
