@@ -40,10 +40,10 @@ def exposed(head: Head) -> Headers:
 
 def headers_of(head: Head, hidden: AbstractSet[str]) -> Headers:
     """Return the fields of a head, without those of the hidden lower-case names."""
-    fields: dict[str, list[str]] = {}
+    fields: dict[str, list[bytes]] = {}
     for name, value in head.headers:
         if name.lower() not in hidden:
-            fields.setdefault(name.lower(), []).append(value)
+            fields.setdefault(name.lower(), []).append(value.encode("latin-1"))
     return Headers(fields)
 
 
