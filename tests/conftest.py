@@ -10,6 +10,8 @@ import scrapy
 from scrapy.utils.defer import deferred_from_coro
 
 from tests.support.crawl import Probe, run, settings_of
+from tests.support.crawl_process import Crawl
+from tests.support.grouped import Grouped
 from tests.support.raw import Raw
 from tests.support.site import Site
 
@@ -81,3 +83,29 @@ def probe(site, tmp_path):
         )
 
     return start
+
+
+@pytest.fixture
+def crawl(site, settings):
+    """Run ``go(spider, response)`` in a spider of grouped requests."""
+
+    async def start(go, spidercls=Grouped, **more):
+        return await run(spidercls, settings(**more), page=site.url("/page"), go=go)
+
+    return start
+
+
+@pytest.fixture
+def process(tmp_path):
+    """A crawl in a process of its own."""
+    crawls = []
+
+    def make(**settings):
+        crawls.append(Crawl(tmp_path, **settings))
+        return crawls[-1]
+
+    yield make
+    for started in crawls:
+        if started.process.poll() is None:
+            started.process.kill()
+            started.process.wait()

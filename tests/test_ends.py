@@ -215,7 +215,9 @@ async def test_after_a_fetch_error_its_bytes_are_gone(probe, raw, tmp_path):
     assert counted(spider.handle, tmp_path) == (0, 0, 0)
 
 
-async def test_a_fetch_error_leaves_its_room_in_the_budget_to_the_others(probe, raw):
+async def test_a_fetch_error_leaves_its_room_in_the_budget_to_the_others(
+    probe, raw, tmp_path
+):
     """Behaviours 3, 50: 60,000 bytes came of it, then it failed."""
     cut = answer(body("x", 60_000), 'ETag: "x"', length=90_000)
     urls = [
@@ -228,11 +230,17 @@ async def test_a_fetch_error_leaves_its_room_in_the_budget_to_the_others(probe, 
         spider.handle = await spider.background_fetch.fetch(
             "a", urls, download_total=100_000
         )
-        await until(lambda: spider.handle.records[0].downloaded == 60_000)
+        uid = spider.handle.uid
+        await until(lambda: in_state(tmp_path, "downloaded", uid) == 60_000)
         raw.may_close.set()
         await spider.handle.settled()
 
-    spider = await probe(go, BGFETCH_CONCURRENT_RECORDS=1, BGFETCH_RESUMPTIONS=0)
+    spider = await probe(
+        go,
+        BGFETCH_CONCURRENT_RECORDS=1,
+        BGFETCH_RESUMPTIONS=0,
+        BGFETCH_CHECKPOINT_INTERVAL=0.05,
+    )
     reasons = [record.failure_reason for record in spider.handle.records]
     assert reasons == ["fetch-error", ""]
     assert spider.handle.downloaded == 80_000
