@@ -182,13 +182,23 @@ class Performer:
     async def _complete(self, record: LiveRecord) -> None:
         """Give the slot back only when the hooks have ended: they slow it down."""
         try:
-            if await self._records.attempt(record):
+            if await self._attempt(record):
                 await self._announce(record)
         finally:
             record.task = None
             record.wake()
             self._slots.done(record)
             self._wait_turn(record)
+
+    async def _attempt(self, record: LiveRecord) -> bool:
+        """Make an attempt; whatever is unforeseen in it is the record's failure."""
+        try:
+            return await self._records.attempt(record)
+        except StoreError:
+            raise
+        except Exception as error:
+            logger.exception("%s met an unexpected error.", record.url)
+            return await self._records.give_up(record, error)
 
     def _failed(self, record: LiveRecord, reason: FailureReason) -> None:
         """Take note of a failure at once, so that nobody goes on for nothing."""

@@ -68,6 +68,11 @@ class Records:
             return False
         return await self._conclude(record, outcome, progress=record.stored > before)
 
+    async def give_up(self, record: LiveRecord, error: Exception) -> bool:
+        """Let a record fail with an error that nobody foresaw."""
+        why = f"{type(error).__name__}: {error}"
+        return await self._fail(record, Failed(FailureReason.FETCH_ERROR, why))
+
     async def checkpoint(self) -> None:
         """Record how far the active records have come, all in one transaction."""
         records = [r for r in self.active if r.stored != r.marked]
