@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scrapy.exceptions import CloseSpider
+
 from scrapy_bgfetch.model import FailureReason
 
 
@@ -42,8 +44,15 @@ class InvalidStateError(BackgroundFetchError):
     """The call came too early, too late or twice (behaviours 74, 85)."""
 
 
-class SuspendedError(BackgroundFetchError):
-    """The spider is closing: what was awaited goes on at its next start."""
+class SuspendedError(BackgroundFetchError, CloseSpider):
+    """The spider is closing: what was awaited goes on at its next start.
+
+    As a CloseSpider it ends a callback quietly: nobody has done anything wrong.
+    """
+
+    def __init__(self, message: str) -> None:
+        CloseSpider.__init__(self, "shutdown")
+        self.args = (message,)
 
 
 class RecordError(BackgroundFetchError):

@@ -84,7 +84,14 @@ class BackgroundFetchExtension:
         :raises NotConfigured: Scrapy runs on a reactor that is not asyncio's, or a
             setting cannot be used.
         """
-        require_asyncio()
+        require_spider(crawler)
+        try:
+            require_asyncio()
+        except NotConfigured as error:
+            manager = BackgroundFetchManager(None)
+            manager.refuse(BackgroundFetchError(str(error)))
+            crawler.spider.background_fetch = manager  # type: ignore[union-attr]
+            raise
         problem: SettingsError | None = None
         try:
             settings = Settings.from_crawler(crawler)
@@ -215,6 +222,15 @@ class BackgroundFetchExtension:
     async def _close(self, reason: str) -> None:
         assert self.crawler.engine is not None
         await self.crawler.engine.close_spider_async(reason=reason)
+
+
+def require_spider(crawler: Crawler) -> None:
+    """Check that there is a spider to work for: the Scrapy shell has none yet.
+
+    :raises NotConfigured: there is none; it says nothing, as nothing is wrong.
+    """
+    if crawler.spider is None:
+        raise NotConfigured
 
 
 def require_asyncio() -> None:

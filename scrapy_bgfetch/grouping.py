@@ -205,6 +205,12 @@ class Grouping:
         await self._agree(entry, merge(entry.options, options))
         if self._rejoin(entry, request):
             return
+        if entry.group.complete:
+            raise BadRequestError(
+                f"the group {options.id!r} has all of its {entry.options.requests} "
+                'requests already: say a larger number as "requests", or use another '
+                "id."
+            )
         if await self._registry.append(entry.group, request) is None:
             await self._open_group(options, request)
 

@@ -31,8 +31,8 @@ class BackgroundFetchManager:
     A spider has it as ``self.background_fetch``.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry | None) -> None:
+        self._registry_or_none = registry
         self._problem: BackgroundFetchError | None = None
 
     async def fetch(
@@ -69,12 +69,12 @@ class BackgroundFetchManager:
         :raises NotAllowedError: a plug-in refused it (14).
         :raises StoreError: the state cannot be written.
         """
-        self._check_usable()
+        registry = self._registry
         listed = _listed(requests)
         base = base_url.url if isinstance(base_url, Response) else base_url
         if base is not None:
             base = check_url(base, where="base_url")
-        return await self._registry.register(
+        return await registry.register(
             check_id(id),
             [_request(one, base) for one in listed],
             title=check_title(title),
@@ -82,7 +82,7 @@ class BackgroundFetchManager:
             download_total=check_download_total(download_total),
             base_url=base,
             expected=len(listed),
-            options={"fail_fast": True} if fail_fast else {},
+            options={"fail_fast": True} if _flag(fail_fast) else {},
         )
 
     async def get(self, id: str) -> BackgroundFetchRegistration | None:
@@ -90,21 +90,22 @@ class BackgroundFetchManager:
 
         :raises BadRequestError: the id is empty or no string (124).
         """
-        self._check_usable()
         return self._registry.active.get(check_id(id))
 
     async def get_ids(self) -> list[str]:
         """Return the ids of the active background fetches, the oldest first (27)."""
-        self._check_usable()
         return list(self._registry.active)
 
     def refuse(self, problem: BackgroundFetchError) -> None:
         """Raise this problem at every call from now on."""
         self._problem = problem
 
-    def _check_usable(self) -> None:
+    @property
+    def _registry(self) -> Registry:
         if self._problem is not None:
             raise self._problem
+        assert self._registry_or_none is not None
+        return self._registry_or_none
 
 
 def _listed(requests: OneRequest | Iterable[OneRequest]) -> list[OneRequest]:
@@ -123,13 +124,19 @@ def _listed(requests: OneRequest | Iterable[OneRequest]) -> list[OneRequest]:
     return listed
 
 
+def _flag(fail_fast: object) -> bool:
+    if not isinstance(fail_fast, bool):
+        raise BadRequestError(f"fail_fast must be True or False, not {fail_fast!r}.")
+    return fail_fast
+
+
 def _request(one: OneRequest, base_url: str | None) -> Request:
     if isinstance(one, Request):
         check_url(one.url, where="requests")
         return one.replace(callback=None, errback=None)
     if not isinstance(one, str):
         raise BadRequestError(
-            f"requests holds a {type(one).__name__}: each of them must be a URL or a "
+            f"requests holds {one!r:.100}: each of them must be a URL or a "
             "scrapy.Request."
         )
     return Request(resolve_url(one, base_url, where="requests"))

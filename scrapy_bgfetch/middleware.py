@@ -6,9 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrapy.exceptions import IgnoreRequest, NotConfigured
+from scrapy.utils.asyncio import is_asyncio_available
 
 from scrapy_bgfetch.exceptions import BackgroundFetchError, RecordError
-from scrapy_bgfetch.extension import BackgroundFetchExtension, require_asyncio
+from scrapy_bgfetch.extension import BackgroundFetchExtension, require_spider
 from scrapy_bgfetch.perform.requests import META_KEY
 from scrapy_bgfetch.rules.validation import shown_url
 
@@ -33,7 +34,9 @@ class BackgroundFetchMiddleware:
 
         :raises NotConfigured: it is not enabled, or cannot work here.
         """
-        require_asyncio()
+        require_spider(crawler)
+        if not is_asyncio_available():
+            raise NotConfigured  # the extension has said why
         extension = crawler.get_extension(BackgroundFetchExtension)
         if extension is None:
             raise NotConfigured(

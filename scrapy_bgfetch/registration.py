@@ -204,7 +204,8 @@ class BackgroundFetchRegistration:
         """Abort; True when it was active, False when it had ended already (71).
 
         When this returns, the id is free and the transfers have been cut; the
-        records that had ended before stay readable (57).
+        records that had ended before stay readable (57). ``result`` and
+        ``failure_reason`` follow together with the event (67).
         """
         return await self._workshop.performer.abort(self._group)
 
@@ -227,8 +228,20 @@ class BackgroundFetchRegistration:
     async def settled(self) -> BackgroundFetchRegistration:
         """Wait until it has ended, well or not, and return it.
 
+        A group of ordinary requests that says no number of ``requests`` ends when
+        the spider is idle, and a spider is not idle while one of its callbacks
+        waits: say ``requests``, or use the signals. Nor can a hook of one of its
+        records wait for it: it ends when those have.
+
         :raises SuspendedError: the spider is closing; it goes on next time.
         """
+        if not (self._group.ending or self._group.complete):
+            logger.warning(
+                "Somebody waits for the group %r, which says no number of requests: it "
+                "ends when the spider is idle, which it is not while a callback waits. "
+                'Say {"requests": N} in its meta.',
+                self.id,
+            )
         if self._group.finished is not None:
             await asyncio.shield(self._group.finished)
         return self
@@ -239,6 +252,8 @@ class BackgroundFetchRegistration:
         :raises BadRequestError: there is no event of that name.
         """
         _check_event(type)
+        if not callable(listener):
+            raise BadRequestError(f"a listener must be callable, {listener!r} is not.")
         if listener not in self._listeners:
             self._listeners.append(listener)
 

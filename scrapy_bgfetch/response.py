@@ -156,5 +156,7 @@ def response_of(
 
 def failure_of(live: LiveRecord, **where: Any) -> RecordError:
     """Return the exception of a record that has failed."""
-    what = f"record {live.index} of {live.group.row.id!r}, {live.url}"
+    what = f"record {live.index} of {live.group.row.id!r}"
+    if live.url not in live.error:
+        what += f", {live.url}"
     return record_error(live.failure_reason, f"{what}: {live.error}", **where)

@@ -29,7 +29,7 @@ BAD_REQUESTS = [
     (None, "requests must be a URL, a scrapy.Request or a list of them, not NoneType"),
     (b"http://a/", "requests must be .* not bytes"),
     ({"url": HERE}, "requests must be .* not dict"),
-    ([HERE, 5], "requests holds a int: each of them must be a URL or a scrapy.Req"),
+    ([HERE, 5], "requests holds 5: each of them must be a URL or a scrapy.Req"),
     (["/file/x"], "requests '/file/x' is relative .* base_url=response.url"),
     ("x", "requests 'x' is relative and there is no base"),
     ("file:///etc/passwd", "neither http nor https: only these two can be fetched"),

@@ -82,6 +82,11 @@ class Performer:
 
     def close_group(self, group: Group) -> None:
         """No more requests will join: it settles with those that it has."""
+        if group.expected is not None:
+            logger.warning(
+                "The group %r ends with %d of its %d requests: the others never came.",
+                *(group.row.id, len(group.records), group.expected),
+            )
         group.expected = min(len(group.records), group.expected or len(group.records))
         self._maybe_end(group)
 
@@ -314,7 +319,7 @@ class Performer:
     @staticmethod
     def _check_pausable(group: Group) -> None:
         if group.ending:
-            raise InvalidStateError(f"{group.row.id!r} has ended: nothing to pause.")
+            raise InvalidStateError(f"{group.row.id!r} has ended already.")
         if any(r.row.method != "GET" for r in group.records):
             raise InvalidStateError(
                 f"{group.row.id!r} cannot be paused: only a background fetch whose "

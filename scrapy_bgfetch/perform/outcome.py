@@ -45,11 +45,29 @@ def outcome_of(decision: Decision, head: Head, body: bytes) -> Outcome:
     if isinstance(decision, Done):
         return decision
     if isinstance(decision, Fail):
-        return Failed(decision.reason, decision.why, head, body)
+        why = f"{decision.why}.{_advice(head.status)}"
+        return Failed(decision.reason, why, head, body)
     assert isinstance(decision, (RetryLater, Restart))
     bad = not 200 <= head.status < 300
     reason = FailureReason.BAD_STATUS if bad else FailureReason.FETCH_ERROR
-    return Again(decision, Failed(reason, decision.why, head, body))
+    return Again(decision, Failed(reason, f"{decision.why}.", head, body))
+
+
+def _advice(status: int) -> str:
+    """Return what to do about a status, "" when nothing is known to help."""
+    if status in {401, 403, 407}:
+        return (
+            " It wants credentials, or new ones: set them on the request or by a "
+            "downloader middleware, or renew them with bgfetch_refresh_request."
+        )
+    if status in {404, 410}:
+        return (
+            " Check the URL; one that has expired can be renewed with the hook "
+            "bgfetch_refresh_request."
+        )
+    if 300 <= status < 400:
+        return " It redirects to where Scrapy does not follow: check the URL."
+    return ""
 
 
 REFUSALS = (
@@ -70,7 +88,11 @@ def refused(error: Exception) -> Failed:
     if isinstance(error, OSError):
         return disk_failure(error)
     if isinstance(error, IgnoreRequest):
-        said = f"It was not downloaded: {said}."
+        said = (
+            f"It was not downloaded: {said}. A downloader middleware refused it: see "
+            "robots.txt, allowed_domains (the meta key allow_offsite lets a request "
+            "through), and the number of redirects."
+        )
     return Failed(FailureReason.FETCH_ERROR, said)
 
 

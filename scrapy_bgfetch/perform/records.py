@@ -8,6 +8,8 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from scrapy_bgfetch.model import FailureReason, RecordState
 from scrapy_bgfetch.perform.attempt import Attempt
 from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome, disk_failure
@@ -163,8 +165,13 @@ class Records:
             budgets = budgets.progressed(self._budgets)
         restart = isinstance(again.decision, Restart)
         left = budgets.spend_restart() if restart else budgets.spend_resumption()
-        if left is None or record.row.method != "GET":
+        if record.row.method != "GET":
             return await self._fail(record, again.last)
+        if left is None:
+            setting = "BGFETCH_RESTARTS" if restart else "BGFETCH_RESUMPTIONS"
+            advice = f"No try is left: start again later, or raise {setting}."
+            last = evolve(again.last, why=f"{again.last.why} {advice}")
+            return await self._fail(record, last)
         record.budgets = left
         if restart:
             self._drop(record)

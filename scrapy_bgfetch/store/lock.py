@@ -17,7 +17,9 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
+        self._lock = FileLock(
+            folder / "lock", timeout=0, mode=0o600, thread_local=False
+        )
 
     def acquire(self) -> None:
         """Take the lock; the folder must be there.

@@ -16,6 +16,8 @@ from scrapy_bgfetch.settings import bind_address
 from scrapy_bgfetch.transport.base import TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
 
     from scrapy_bgfetch.settings import Network
@@ -217,11 +219,51 @@ def _transport_error(error: Exception, url: str) -> TransportError:
         return error
     if isinstance(error, asyncio.TimeoutError):
         return TransportError(f"{url} sent no byte for too long.", temporary=True)
-    said = str(error) or type(error).__name__
     return TransportError(
-        f"{url} could not be read: {said}.",
+        f"{url} could not be read: {_said(error)}.",
         temporary=not _is_permanent(error),
     )
+
+
+def _said(error: Exception) -> str:
+    """Return what went wrong in words, without objects and tracebacks in them."""
+    for kind, say in _WORDS:
+        if isinstance(error, kind):
+            return say(error)
+    return str(error) or type(error).__name__
+
+
+def _unconnected(error: Any) -> str:
+    why = error.os_error.strerror or str(error.os_error)
+    return f"cannot connect to {error.host}:{error.port}: {why}"
+
+
+def _no_http(error: Any) -> str:
+    what = error.message.strip().partition("\n")[0].rstrip(":")
+    return f"the answer is no good HTTP: {what}"
+
+
+_WORDS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
+    (
+        aiohttp.ClientConnectorDNSError,
+        lambda e: f"the host name {e.host} cannot be resolved",
+    ),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        lambda e: f"the certificate of {e.host} was refused: {e.certificate_error}",
+    ),
+    (aiohttp.ClientConnectorError, _unconnected),
+    (
+        aiohttp.ServerDisconnectedError,
+        lambda _: "the server closed the connection without an answer",
+    ),
+    (aiohttp.ClientPayloadError, lambda _: "the body broke off before its end"),
+    (
+        aiohttp.ClientHttpProxyError,
+        lambda e: f"the proxy answered {e.status} {e.message}",
+    ),
+    (aiohttp.ClientResponseError, _no_http),
+)
 
 
 def _is_permanent(error: Exception) -> bool:
