@@ -23,6 +23,7 @@ copybutton_prompt_text = "$ "
 # Other projects' inventories would need the network; the rest are names that
 # stand in annotations only.
 nitpick_ignore = [
+    ("py:class", "scrapy.exceptions.CloseSpider"),
     ("py:class", name)
     for name in (
         "BackgroundFetchRecord",
