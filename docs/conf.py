@@ -23,7 +23,6 @@ copybutton_prompt_text = "$ "
 # Other projects' inventories would need the network; the rest are names that
 # stand in annotations only.
 nitpick_ignore = [
-    ("py:class", "scrapy.exceptions.CloseSpider"),
     ("py:class", name)
     for name in (
         "BackgroundFetchRecord",
@@ -36,6 +35,7 @@ nitpick_ignore = [
         "Request",
         "Response",
         "scrapy.Request",
+        "scrapy.exceptions.CloseSpider",
         "scrapy.http.request.Request",
         "scrapy.http.response.Response",
         "scrapy_bgfetch.model.StrEnum",
