@@ -7,8 +7,9 @@ VENV = .venv
 FLOOR = .venv-floor
 WHEEL = .venv-wheel
 PIP = -m pip --disable-pip-version-check --quiet
+# What is measured by the clock (slow) runs alone.
 # The tests that crawl run in both modes; the others do not depend on the mode.
-PARALLEL = -n 2
+PARALLEL = -n 2 -m "not slow"
 CRAWLS = --ignore=tests/rules --ignore=tests/bodies --ignore=tests/store \
     --ignore=tests/example --ignore=tests/benchmarks
 PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio
@@ -28,10 +29,12 @@ clean-demo:
 	rm -rf example_project/demo-data
 
 test: $(VENV)/test
+	$(VENV)/bin/python -m pytest -m slow
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint types docs wheel floor
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS)
+	$(VENV)/bin/python -m pytest -m slow
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/lint
