@@ -193,3 +193,18 @@ async def test_cookies_that_a_server_sets_are_not_stored(fetched, site, tmp_path
     handle = await fetched(site.url("/cookie"))
     assert handle.result == "success"
     assert "s3cret" not in state.dump(tmp_path)
+
+
+async def test_autothrottle_adjusts_the_slot_of_background_downloads(probe):
+    async def go(spider, response):
+        handle = await spider.background_fetch.fetch(
+            "a", ["/file/1?after=0.2", "/file/2", "/file/3"], base_url=response
+        )
+        await handle.settled()
+        slots = spider.crawler.engine.downloader.slots
+        spider.delays = {name: slot.delay for name, slot in slots.items()}
+        assert handle.result == "success"
+
+    spider = await probe(go, AUTOTHROTTLE_ENABLED=True, AUTOTHROTTLE_START_DELAY=0.1)
+    assert set(spider.delays) == {"127.0.0.1", "bgfetch 127.0.0.1"}
+    assert spider.delays["bgfetch 127.0.0.1"] != 0.1
