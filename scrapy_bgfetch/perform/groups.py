@@ -335,7 +335,8 @@ class Performer:
             await asyncio.sleep(settings.progress_interval)
             for group in {record.group for record in self._records.active}:
                 self._report(group)
-                self._spawn(self._flush(group))
+                if group.to_announce:
+                    self._spawn(self._flush(group))
             if time.monotonic() < checkpoint_at or (
                 checkpoint and not checkpoint.done()
             ):
