@@ -29,13 +29,14 @@ def announced_excess(
     identity Content-Length and at Content-Range. None means that nothing is
     announced to break it: not that it will hold, so every write is still checked.
     """
-    length = _announced_length(head, decision)
+    length = announced_length(head, decision)
     if length is None or not would_exceed(download_total, others, length):
         return None
     return others + length - download_total
 
 
-def _announced_length(head: Head, decision: Decision) -> int | None:
+def announced_length(head: Head, decision: Decision) -> int | None:
+    """Return the length that an answer announces for the whole body, if any."""
     if isinstance(decision, Append):
         known = decision.complete_length
         return decision.until if known is None else known

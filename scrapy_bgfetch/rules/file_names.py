@@ -73,6 +73,11 @@ def part_name(uid: str, index: int) -> str:
     return f"{uid}-{index}.part"
 
 
+def upload_name(uid: str, index: int) -> str:
+    """Return the name of the copy of the body that a record sends."""
+    return f"{uid}-{index}.body"
+
+
 def file_name(url: str, head: Head) -> str:
     """Return a safe name for the body of a response.
 
@@ -135,8 +140,15 @@ def unique_name(name: str, taken: Callable[[str], bool]) -> str:
     return numbered(free)
 
 
+def folders_of(path: str) -> list[str]:
+    """Return the folders that a relative path lies in, the outermost first."""
+    return [path[:end] for end, char in enumerate(path) if char == "/"]
+
+
 def collision_key(name: str) -> str:
     """Return what two names share that some file system takes for the same one."""
+    if name.isascii():
+        return name.lower()
     folded = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", folded)
 

@@ -9,6 +9,8 @@ from typing import Any
 from attrs import asdict, frozen
 
 from scrapy_bgfetch.exceptions import BadRequestError
+from scrapy_bgfetch.rules.fetch_options import KEPT_CHECKS
+from scrapy_bgfetch.rules.record_options import RECORD_KEYS
 from scrapy_bgfetch.rules.validation import (
     check_count,
     check_download_total,
@@ -28,6 +30,7 @@ _CHECKS: dict[str, Callable[..., Any]] = {
     "download_total": check_download_total,
     "title": check_title,
     "icons": check_icons,
+    **KEPT_CHECKS,
 }
 
 
@@ -36,7 +39,8 @@ class GroupOptions:
     """What one request, or all so far, said of their group. None: nothing.
 
     ``requests`` is the number of requests after which the group settles,
-    ``download_total`` a number of bytes.
+    ``download_total`` a number of bytes, ``rate_limit`` one of bytes per second.
+    The others are those of :class:`~scrapy_bgfetch.rules.fetch_options.KeptOptions`.
     """
 
     id: str
@@ -44,6 +48,13 @@ class GroupOptions:
     download_total: int | None = None
     title: str | None = None
     icons: tuple[dict[str, Any], ...] | None = None
+    rate_limit: int | None = None
+    fail_fast: bool | None = None
+    retry_uploads: bool | None = None
+    priority: int | None = None
+    max_concurrent_records: int | None = None
+    allowed_hosts: list[str] | None = None
+    connections_per_record: int | None = None
 
 
 def parse_group_options(value: object) -> GroupOptions:
@@ -91,7 +102,7 @@ def _check_key(key: object) -> None:
     hint = f' Did you mean "{close[0]}"?' if close else ""
     raise BadRequestError(
         f'meta["bgfetch"] has the unknown key {shown(key)}.{hint} The keys are'
-        f" {', '.join(_CHECKS)}. {_EXAMPLE}"
+        f" {', '.join([*_CHECKS, *sorted(RECORD_KEYS)])}. {_EXAMPLE}"
     )
 
 

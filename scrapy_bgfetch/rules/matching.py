@@ -64,9 +64,24 @@ def matches(
     """
     if not options.ignore_method and (query.method, stored.method) != ("GET", "GET"):
         return False
-    if not _same_url(query.url, stored.url, ignore_search=options.ignore_search):
-        return False
-    return options.ignore_vary or _same_variant(query, stored)
+    urls = {
+        url_key(url, ignore_search=options.ignore_search)
+        for url in (query.url, stored.url)
+    }
+    return len(urls) == 1 and (options.ignore_vary or _same_variant(query, stored))
+
+
+def url_key(url: str, *, ignore_search: bool = False) -> str:
+    """Return a text that is the same for all URLs that match each other.
+
+    It is never the same for others: an index by it finds what may match, and no
+    more. A URL that cannot be parsed stands for itself, without its fragment.
+    """
+    try:
+        key = comparable_url(url)
+    except ValueError:
+        key = url.partition("#")[0]
+    return key.partition("?")[0] if ignore_search else key
 
 
 def comparable_url(url: str) -> str:
@@ -120,20 +135,6 @@ def path_segments(path: str) -> list[str]:
     if last.lower() in _SINGLE_DOT | _DOUBLE_DOT:
         segments.append("")
     return segments
-
-
-def _same_url(one: str, other: str, *, ignore_search: bool) -> bool:
-    urls = [_comparable(one), _comparable(other)]
-    if ignore_search:
-        urls = [url.partition("?")[0] for url in urls]
-    return urls[0] == urls[1]
-
-
-def _comparable(url: str) -> str:
-    try:
-        return comparable_url(url)
-    except ValueError:
-        return url.partition("#")[0]
 
 
 def _same_variant(query: Candidate, stored: Candidate) -> bool:

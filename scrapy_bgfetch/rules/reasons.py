@@ -29,3 +29,10 @@ def first_of(
 def result_of(reason: FailureReason) -> Result:
     """Return the result of a registration that settles for this reason (34)."""
     return Result.SUCCESS if reason is FailureReason.NONE else Result.FAILURE
+
+
+def why_aborted(reason: FailureReason) -> str:
+    """Return why a record was aborted whose background fetch ended for a reason."""
+    if reason is FailureReason.ABORTED:
+        return "The background fetch was aborted."
+    return f"The background fetch ended with {reason}."

@@ -1,17 +1,16 @@
-"""What to ask for, and what to do with the answer: resume, replace, restart or end.
+"""What to do with an answer: append, replace, restart, try again or end.
 
 All offsets and lengths are in bytes of the stored body.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
 from scrapy_bgfetch.model import FailureReason, Head
-from scrapy_bgfetch.rules.backoff import parse_imf_fixdate
+from scrapy_bgfetch.rules.asking import Stored, is_strong
 from scrapy_bgfetch.rules.content_range import (
     ContentRange,
     parse_content_range,
@@ -21,40 +20,27 @@ from scrapy_bgfetch.rules.content_range import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+    from scrapy_bgfetch.rules.asking import Ask
+
 _ASK_AGAIN = frozenset({408, 425, 429})
 _NO_CONTENT = frozenset({204, 205})
-
-
-@frozen
-class Stored:
-    """What is stored of a record, and what its head said about it.
-
-    ``complete_length`` is that of the whole body, once known. ``encoded`` says that
-    the bytes were decoded from a content coding, so their number is no offset on
-    the server (B12). ``date`` tells whether ``last_modified`` is a strong validator.
-    """
-
-    length: int = 0
-    etag: str | None = None
-    last_modified: str | None = None
-    complete_length: int | None = None
-    encoded: bool = False
-    has_head: bool = False
-    date: str | None = None
 
 
 @frozen
 class Append:
     """Write the body from offset ``at``, cutting what is stored to ``at`` first.
 
-    ``until`` is the offset after the part's last byte: nothing may be written from
-    there on. ``complete_length`` is None while it is not known.
+    The body's first ``verify`` bytes repeat the last ``verify`` stored bytes: they
+    are compared, not written; see :func:`tail_differs`. ``until`` is the offset
+    after the part's last byte: nothing may be written from there on. With
+    ``verify`` it may lie before ``at``: the part then ends within those bytes.
+    ``complete_length`` is None while it is not known.
     """
 
     at: int
     until: int
     complete_length: int | None
+    verify: int = 0
 
 
 @frozen
@@ -104,49 +90,6 @@ class Fail:
 Decision: TypeAlias = Append | Replace | Done | RetryLater | Restart | Fail
 
 
-def stored_of(
-    length: int, head: Head | None, complete_length: int | None, encoded: bool
-) -> Stored:
-    """Return what is stored: ``length`` bytes of the body that ``head`` announced."""
-    if head is None:
-        return Stored(length, complete_length=complete_length, encoded=encoded)
-    return Stored(
-        length,
-        etag=head.get("ETag"),
-        last_modified=head.get("Last-Modified"),
-        complete_length=complete_length,
-        encoded=encoded,
-        has_head=True,
-        date=head.get("Date"),
-    )
-
-
-def resumable(stored: Stored) -> bool:
-    """Return whether a range request for the rest of the body is safe.
-
-    It is when there are bytes, not decoded from a content coding (B12), with a
-    strong validator (215, 218). All others are asked for again from zero.
-    """
-    validator = _strong_validator(stored)
-    return stored.length > 0 and not stored.encoded and validator is not None
-
-
-def range_fields(stored: Stored) -> dict[str, str]:
-    """Return the request fields for the next attempt.
-
-    Always asks for identity (42, B12). With Range goes If-Range, so that a body
-    that has changed is sent whole (B11, RFC 9110 section 13.1.5). If-Range has a
-    strong ETag, else a strong Last-Modified, also beside a weak ETag: the RFC would
-    rather have no resume there, but a date that is strong makes it safe.
-    """
-    fields = {"Accept-Encoding": "identity"}
-    validator = _strong_validator(stored)
-    if validator is not None and resumable(stored):
-        fields["Range"] = f"bytes={stored.length}-"
-        fields["If-Range"] = validator
-    return fields
-
-
 def content_encoded(head: Head) -> bool:
     """Return whether the body has a content coding other than identity."""
     codings = (head.get("Content-Encoding") or "").lower().split(",")
@@ -167,23 +110,24 @@ def identity_length(head: Head) -> int | None:
     return next(iter(lengths))
 
 
-def decide(stored: Stored, head: Head, *, ranged: bool) -> Decision:
+def decide(stored: Stored, head: Head, ask: Ask) -> Decision:
     """Return what to do with an answer, given its head.
 
-    ``ranged`` says that the request had the Range of :func:`range_fields`. Only a
-    2xx may touch stored bytes (B7). A 206 is checked (61-65, RFC 9110 section
+    ``ask`` is what :func:`~scrapy_bgfetch.rules.asking.ask` said to ``stored``. Only
+    a 2xx may touch stored bytes (B7). A 206 is checked (61-65, RFC 9110 section
     15.3.7); what does not fit what is stored restarts, or fails as fetch-error
-    when nothing is stored (B11). A 416 that confirms the stored length is success
-    (B6). 408, 425, 429 and 5xx are tried again, every other status fails.
+    when nothing is stored (B11). A 416 is success when it confirms the stored
+    length (B6), but not when stored bytes were asked for: those it denies. 408,
+    425, 429 and 5xx are tried again, every other status fails.
     """
     if 200 <= head.status < 300:
         if len(_content_lengths(head)) > 1:
             return Fail(FailureReason.FETCH_ERROR, "contradictory Content-Length")
         if head.status == 206:
-            return _part(stored, head, ranged=ranged)
+            return _part(stored, head, ask)
         return Replace(identity_length(head))
-    if head.status == 416 and ranged and stored.length:
-        return _unsatisfied(stored, head)
+    if head.status == 416 and ask.first is not None:
+        return _unsatisfied(stored, head, ask.first)
     if head.status in _ASK_AGAIN or 500 <= head.status < 600:
         return RetryLater(f"answered {head.status}", head.get("Retry-After"))
     kept = f", {stored.length} stored bytes are still good" if stored.length else ""
@@ -191,17 +135,27 @@ def decide(stored: Stored, head: Head, *, ranged: bool) -> Decision:
 
 
 def after_body(
-    stored_length: int, decision: Append | Replace, *, received: int, clean: bool
+    stored_length: int,
+    decision: Append | Replace,
+    *,
+    received: int,
+    clean: bool,
+    compared: int = 0,
 ) -> Decision:
     """Return what to do when a body has ended, well or not.
 
     ``stored_length`` is what is stored now, ``received`` how much of it this body
-    brought; ``clean`` says that the transport saw a complete message. Returns:
+    brought; ``clean`` says that the transport saw a complete message. ``compared``
+    counts the bytes that were the same of those to ``verify``; it need not be
+    given when new bytes followed them. Returns:
 
     - Done when the promised or the complete length is reached, or when no length
       was promised and the end was clean (53, 54);
-    - RetryLater when bytes are missing; a part without a single byte too, so that
-      the budget of resumptions bounds those (B5);
+    - Done too when the complete length is unknown, and a part that was compared
+      ends, cleanly, where the stored bytes end (B4);
+    - RetryLater when bytes are missing; a part without a new byte too, so that
+      the budget of resumptions bounds those (B5), and one that ended before all
+      bytes to ``verify`` were compared;
     - RetryLater also when a part came whole but the complete length is unknown:
       the next range request is answered by 416 with that length, or by more (B4);
     - Restart when a part was longer than its Content-Range, and Fail when another
@@ -209,38 +163,32 @@ def after_body(
     """
     if isinstance(decision, Replace):
         return _after_whole(stored_length, decision.length, clean=clean)
-    if stored_length > decision.until:
-        return Restart(f"the part went on after byte {decision.until - 1}")
-    if stored_length == decision.complete_length:
+    if received:
+        return _after_new_bytes(stored_length, decision)
+    if compared < decision.verify:
+        missing = decision.verify - compared
+        return RetryLater(f"{missing} of {decision.verify} bytes were not compared")
+    end = decision.complete_length
+    if end is None and clean:
+        end = decision.until
+    if stored_length == end:
         return Done(stored_length)
-    if received == 0:
-        return RetryLater("the part brought no byte")
-    if stored_length < decision.until:
-        missing = decision.until - stored_length
-        return RetryLater(f"the part ended {missing} bytes early")
-    return RetryLater("the part is complete, the body not known to be")
+    return RetryLater("the part brought no new byte")
+
+
+def tail_differs(decision: Append) -> Restart:
+    """Return what to do when the bytes to ``verify`` are not the stored ones."""
+    return Restart(
+        f"the body has changed: the last {decision.verify} stored bytes were compared "
+        "with what the server has there now, and differ"
+    )
 
 
 def discards(stored: Stored, decision: Decision) -> bool:
     """Return whether a decision throws stored bytes away: it costs a restart."""
     if isinstance(decision, Append):
         return decision.at < stored.length
-    return stored.length > 0 and isinstance(decision, Replace | Restart)
-
-
-def _strong_validator(stored: Stored) -> str | None:
-    if _is_strong(stored.etag):
-        return stored.etag
-    modified = parse_imf_fixdate(stored.last_modified)
-    if modified is None or stored.date is None:
-        return None if modified is None else stored.last_modified
-    sent = parse_imf_fixdate(stored.date)
-    old_enough = sent is not None and modified + 1 <= sent  # RFC 9110 8.8.2.2
-    return stored.last_modified if old_enough else None
-
-
-def _is_strong(etag: str | None) -> bool:
-    return etag is not None and _STRONG_ETAG.fullmatch(etag) is not None
+    return not stored.empty and isinstance(decision, Replace | Restart)
 
 
 def _content_lengths(head: Head) -> set[int | None]:
@@ -251,34 +199,37 @@ def _content_lengths(head: Head) -> set[int | None]:
     return {parse_number(item.strip(" \t")) for item in value.split(",")}
 
 
-def _part(stored: Stored, head: Head, *, ranged: bool) -> Decision:
+def _part(stored: Stored, head: Head, ask: Ask) -> Decision:
     part = parse_content_range(head.get("Content-Range"))
     if part is None or part.first is None or part.last is None:
         return _refuse(stored, "206 without a usable Content-Range")
-    before = stored if ranged else Stored()
-    at, until, total = part.first, part.last + 1, part.complete_length
-    why = _misfit(before, at, until, head) or _changed(before, until, total, head)
+    before, first = (Stored(), 0) if ask.first is None else (stored, ask.first)
+    until, total = part.last + 1, part.complete_length
+    why = _misfit(first, part.first, until, head) or _changed(
+        before, until, total, head
+    )
     if why:
         return _refuse(stored, why)
-    return Append(at, until, before.complete_length if total is None else total)
+    known = before.complete_length if total is None else total
+    return Append(before.length, until, known, verify=before.length - first)
 
 
 def _refuse(stored: Stored, why: str) -> Decision:
-    return Restart(why) if stored.length else Fail(FailureReason.FETCH_ERROR, why)
+    return Fail(FailureReason.FETCH_ERROR, why) if stored.empty else Restart(why)
 
 
-def _misfit(before: Stored, at: int, until: int, head: Head) -> str:
-    """Return why a part cannot be appended to any body of that length, or ""."""
+def _misfit(asked: int, first: int, until: int, head: Head) -> str:
+    """Return why a part is not what was asked for, from byte ``asked`` on, or ""."""
     kind = (head.get("Content-Type") or "").lower()
     promised = identity_length(head)
     return _first(
         (
             (kind.startswith("multipart/byteranges"), "206 in several parts"),
             (content_encoded(head), "206 with a content coding"),
-            (at != before.length, f"206 from byte {at} instead of {before.length}"),
+            (first != asked, f"206 from byte {first} instead of {asked}"),
             (
-                promised not in (None, until - at),
-                f"206 of {until - at} bytes with Content-Length {promised}",
+                promised not in (None, until - first),
+                f"206 of {until - first} bytes with Content-Length {promised}",
             ),
         )
     )
@@ -288,12 +239,13 @@ def _changed(before: Stored, until: int, total: int | None, head: Head) -> str:
     """Return what shows that a part is of another body (63, 64), or "".
 
     A complete length of ``*`` contradicts nothing. Last-Modified may be missing
-    beside the same strong ETag: after If-Range senders should leave it out
-    (RFC 9110 section 15.3.7).
+    beside the same strong ETag: after If-Range senders should leave it out. A
+    missing weak validator shows a change: without If-Range a 206 must have all
+    that a 200 would have (RFC 9110 section 15.3.7).
     """
     known = before.complete_length
     etag, modified = head.get("ETag"), head.get("Last-Modified")
-    vouched = _is_strong(before.etag)
+    vouched = is_strong(before.etag)
     return _first(
         (
             (_differs(before.etag, etag), "the ETag has changed"),
@@ -309,19 +261,35 @@ def _changed(before: Stored, until: int, total: int | None, head: Head) -> str:
                 known is not None and until > known,
                 f"206 goes past the complete length {known}",
             ),
+            (
+                total is not None and total < before.length,
+                f"the complete length is {total}, with {before.length} bytes stored",
+            ),
         )
     )
 
 
-def _unsatisfied(stored: Stored, head: Head) -> Decision:
+def _unsatisfied(stored: Stored, head: Head, asked: int) -> Decision:
     field, known = head.get("Content-Range"), stored.complete_length
     unconfirmed = parse_content_range(field) != ContentRange(None, None, stored.length)
     changed = _differs(stored.etag, head.get("ETag"), may_miss=True) or _differs(
         stored.last_modified, head.get("Last-Modified"), may_miss=True
     )
-    if changed or unconfirmed or known not in (None, stored.length):
+    denied = asked < stored.length
+    if denied or changed or unconfirmed or known not in (None, stored.length):
         return Restart(f"416 ({field}) with {stored.length} bytes stored")
     return Done(stored.length)
+
+
+def _after_new_bytes(stored_length: int, decision: Append) -> Decision:
+    if stored_length > decision.until:
+        return Restart(f"the part went on after byte {decision.until - 1}")
+    if stored_length == decision.complete_length:
+        return Done(stored_length)
+    if stored_length < decision.until:
+        missing = decision.until - stored_length
+        return RetryLater(f"the part ended {missing} bytes early")
+    return RetryLater("the part is complete, the body not known to be")
 
 
 def _after_whole(stored_length: int, promised: int | None, *, clean: bool) -> Decision:

@@ -15,10 +15,14 @@ from typing import Any
 from scrapy_bgfetch.exceptions import BadRequestError
 from scrapy_bgfetch.rules.matching import comparable_host, path_segments
 
+MAX_CONNECTIONS = 16
+"""The most connections that one record may have."""
+
 _MAX_TEXT = 1024 * 1024
 _MAX_HOST = 1024
 _MAX_SHOWN = 120
 _MAX_INT = 2**63 - 1
+_MIN_INT = -(2**63)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_SPACE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -138,10 +142,43 @@ def check_download_total(value: object, *, where: str = "download_total") -> int
     return _integer(value, 0, f"{where} is a number of bytes (0 when not known)")
 
 
+def check_rate_limit(value: object, *, where: str = "rate_limit") -> int:
+    """Check a number of bytes per second: an int from 0 (none) to 2**63 - 1."""
+    return _integer(value, 0, f"{where} is a number of bytes per second (0 for none)")
+
+
 def check_count(value: object, *, where: str = "requests") -> int:
     """Check a number of requests: an int from 1 to 2**63 - 1."""
     what = f"{where} is the number of requests of the group (left out when not known)"
     return _integer(value, 1, what)
+
+
+def check_records(value: object, *, where: str = "max_concurrent_records") -> int:
+    """Check a number of records at once: an int from 0 (no limit) to 2**63 - 1."""
+    return _integer(value, 0, f"{where} is a number of records (0 for no limit)")
+
+
+def check_connections(
+    value: object, *, where: str = "connections_per_record"
+) -> int | None:
+    """Check a number of connections: an int from 1 to 16, None for what is set."""
+    if value is None:
+        return None
+    what = f"{where} is a number of connections from 1 to {MAX_CONNECTIONS}"
+    number = _integer(value, 1, what)
+    if number > MAX_CONNECTIONS:
+        raise BadRequestError(f"{what}, not {shown(value)}.")
+    return number
+
+
+def check_limit(value: object, *, where: str = "limit") -> int:
+    """Check a number of background fetches: an int from 1 to 2**63 - 1."""
+    return _integer(value, 1, f"{where} is a number of background fetches")
+
+
+def check_priority(value: object, *, where: str = "priority") -> int:
+    """Check a priority: an int of 64 bits, also below 0."""
+    return _integer(value, _MIN_INT, f"{where} is a number, higher goes first")
 
 
 def _repr(value: object) -> str:

@@ -42,6 +42,7 @@ SECONDS = st.floats(0, 1e6)
 def test_the_delay_doubles_up_to_the_cap(
     retry: int, jitter: float, expected: float
 ) -> None:
+    """Behaviours 45, 214."""
     assert delay(retry, base=2.0, cap=60.0, jitter=jitter) == expected
 
 
@@ -166,6 +167,7 @@ def test_each_budget_is_spent_alone_until_it_is_used_up() -> None:
 
 
 def test_progress_refills_the_resumptions() -> None:
+    """Behaviour 215."""
     initial = Budgets(restarts=2, resumptions=5)
     assert Budgets(restarts=2, resumptions=0).progressed(initial) == initial
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.rules.asking import Ask, Stored
 from scrapy_bgfetch.rules.budget import announced_excess, would_exceed
 from scrapy_bgfetch.rules.resume import (
     Append,
@@ -16,7 +17,6 @@ from scrapy_bgfetch.rules.resume import (
     Replace,
     Restart,
     RetryLater,
-    Stored,
     decide,
 )
 
@@ -76,13 +76,13 @@ def head(status: int, **fields: str) -> Head:
 def test_an_answer_that_announces_too_much_is_refused_early(
     answer: Head, stored: int, ranged: bool, expected: int | None
 ) -> None:
-    decision = decide(Stored(stored), answer, ranged=ranged)
+    decision = decide(Stored(stored), answer, Ask({}, stored if ranged else None))
     assert announced_excess(100, 60, answer, decision) == expected
 
 
 def test_a_total_that_was_known_before_counts_for_a_part_of_unknown_total() -> None:
     answer = head(206, Content_Range="bytes 10-19/*")
-    decision = decide(Stored(10, complete_length=50), answer, ranged=True)
+    decision = decide(Stored(10, complete_length=50), answer, Ask({}, 10))
     assert announced_excess(100, 60, answer, decision) == 10
 
 

@@ -14,7 +14,7 @@ from scrapy_bgfetch.rules.group_options import (
 )
 
 ICON = {"src": "/ep-5-icon.png", "sizes": "300x300"}
-FULL = GroupOptions("ep-5", 2, 1024, "Episode 5", (ICON,))
+FULL = GroupOptions("ep-5", 2, 1024, "Episode 5", (ICON,), 4096)
 
 
 def test_a_string_is_an_id() -> None:
@@ -28,6 +28,7 @@ def test_every_option_is_read() -> None:
         "download_total": 1024,
         "title": "Episode 5",
         "icons": [ICON],
+        "rate_limit": 4096,
     }
     assert parse_group_options(value) == FULL
 
@@ -67,6 +68,7 @@ def test_a_missing_id_is_refused_with_an_example(value: object) -> None:
         ("downloadTotal", "download_total"),
         ("request", "requests"),
         ("icon", "icons"),
+        ("rateLimit", "rate_limit"),
         ("Title", "title"),
     ],
 )
@@ -78,7 +80,7 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
     message = str(caught.value)
     assert f"unknown key '{key}'" in message
     assert f'Did you mean "{meant}"?' in message
-    assert "id, requests, download_total, title, icons" in message
+    assert "id, requests, download_total, title, icons, rate_limit" in message
     assert "For example" in message
 
 
@@ -102,6 +104,8 @@ def test_a_key_like_no_other_is_refused_without_a_guess(key: object) -> None:
         ("title", 5),
         ("icons", "a.png"),
         ("icons", [{"src": "a", "x": object()}]),
+        ("rate_limit", -1),
+        ("rate_limit", 1.5),
     ],
 )
 def test_a_bad_value_is_refused_under_its_key(key: str, value: object) -> None:
@@ -135,6 +139,7 @@ def test_a_later_request_may_say_what_nobody_has_said() -> None:
         ("download_total", 1024, 0),
         ("title", "Episode 5", ""),
         ("icons", (ICON,), ()),
+        ("rate_limit", 4096, 0),
     ],
 )
 def test_a_contradiction_is_refused_with_the_key_and_both_values(

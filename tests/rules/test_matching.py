@@ -10,6 +10,7 @@ from scrapy_bgfetch.rules.matching import (
     comparable_url,
     matches,
     path_segments,
+    url_key,
 )
 
 PLAIN = MatchOptions()
@@ -225,3 +226,47 @@ def test_path_segments_hold_no_dot_segment_and_no_separator(path: str) -> None:
     for segment in path_segments(f"/{path}"):
         assert segment.lower().replace("%2e", ".") not in {".", ".."}
         assert not set(segment) & {"/", "\\"}
+
+
+URLS = st.one_of(
+    st.sampled_from([URL, "nonsense", "data:,x?y#z", "http://[::1", "http://a:b/?c"]),
+    st.builds(
+        "{}{}{}{}".format,
+        st.sampled_from(["http://a", "HTTP://A:80", "https://a", "http:\\\\a"]),
+        st.text(alphabet="/\\.%2eEaé ", max_size=6),
+        st.sampled_from(["", "?", "?a", "?b#c", "?a?b"]),
+        st.sampled_from(["", "#", "#?", "#a?b"]),
+    ),
+    st.text(max_size=12),
+)
+OPTIONS = st.builds(MatchOptions, st.booleans(), st.booleans(), st.booleans())
+CANDIDATES = st.builds(
+    Candidate,
+    URLS,
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    st.sampled_from([(), ENGLISH, GERMAN]),
+    st.sampled_from([None, "*", "Accept-Language"]),
+)
+
+
+@given(CANDIDATES, CANDIDATES, OPTIONS)
+def test_what_matches_has_the_same_key(query, stored, options):
+    """N8: an index by the key misses nothing."""
+    keys = {
+        url_key(one.url, ignore_search=options.ignore_search) for one in (query, stored)
+    }
+    if matches(query, stored, options):
+        assert len(keys) == 1
+    everything = MatchOptions(options.ignore_search, True, True)
+    assert matches(query, stored, everything) == (len(keys) == 1)
+
+
+@given(URLS, st.sampled_from(["#", "#a", "#?b"]), st.sampled_from(["?", "?c", "?c?d"]))
+def test_a_key_has_no_fragment_and_no_query_when_that_is_ignored(url, fragment, query):
+    blank = "".join(map(chr, range(33)))  # what the URL standard strips at an end
+    whole = url.partition("#")[0].rstrip(blank)
+    assert url_key(whole + fragment) == url_key(whole)
+    path = whole.partition("?")[0].rstrip(blank)
+    assert url_key(path + query, ignore_search=True) == url_key(
+        path, ignore_search=True
+    )

@@ -1,4 +1,4 @@
-"""Why a background fetch failed (DESIGN "The reason": 33, 34, 203, B1, B2, B8)."""
+"""Why a background fetch failed (behaviours 33, 34, 203, B1, B2, B8)."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ def after(*reasons: FailureReason) -> FailureReason:
 
 @pytest.mark.parametrize("reason", list(FailureReason))
 def test_a_single_failure_is_the_reason(reason: FailureReason) -> None:
+    """B1."""
     assert after(NONE, reason, NONE) is reason  # B1
 
 
 @pytest.mark.parametrize("first", ORDINARY)
 @pytest.mark.parametrize("later", [*ORDINARY, TOTAL])
 def test_the_first_failure_wins(first: FailureReason, later: FailureReason) -> None:
+    """B2."""
     assert after(first, later) is first
 
 
 @pytest.mark.parametrize("first", ORDINARY)
 def test_an_abort_overrides_an_earlier_failure(first: FailureReason) -> None:
+    """Behaviours 33, 203, B8."""
     assert after(first, ABORTED) is ABORTED  # 33, B8, 203
 
 
@@ -49,11 +52,44 @@ def test_nothing_overrides_an_abort(later: FailureReason) -> None:
 
 
 def test_download_total_exceeded_dominates_the_aborts_that_it_causes() -> None:
+    """Behaviours 32, B2."""
     assert after(TOTAL, ABORTED, ABORTED) is TOTAL  # 32, B2
+
+
+# What stands after the reason in a row was followed by the one in a column.
+_ORDER = (NONE, ABORTED, BAD_STATUS, FETCH_ERROR, QUOTA, TOTAL)
+_TABLE = {
+    NONE: _ORDER,
+    ABORTED: (ABORTED,) * 6,
+    BAD_STATUS: (BAD_STATUS, ABORTED, *(BAD_STATUS,) * 4),
+    FETCH_ERROR: (FETCH_ERROR, ABORTED, *(FETCH_ERROR,) * 4),
+    QUOTA: (QUOTA, ABORTED, *(QUOTA,) * 4),
+    TOTAL: (TOTAL,) * 6,
+}
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "expected"),
+    [
+        (current, new, expected)
+        for current, row in _TABLE.items()
+        for new, expected in zip(_ORDER, row, strict=True)
+    ],
+)
+def test_the_precedence_of_reasons(
+    current: FailureReason, new: FailureReason, expected: FailureReason
+) -> None:
+    assert first_of(current, new, settled=False) is expected  # 31-33, 203, B1, B2, B8
+    assert first_of(current, new, settled=True) is current
+
+
+def test_the_table_has_all_reasons() -> None:
+    assert set(_TABLE) == set(_ORDER) == set(FailureReason)
 
 
 @given(REASONS, REASONS)
 def test_a_settled_reason_is_frozen(current: FailureReason, new: FailureReason) -> None:
+    """B2."""
     assert first_of(current, new, settled=True) is current  # B2
 
 
@@ -77,5 +113,6 @@ def test_the_reason_is_the_first_failure_unless_aborted(
 
 @pytest.mark.parametrize("reason", list(FailureReason))
 def test_a_reason_makes_a_failure_and_none_a_success(reason: FailureReason) -> None:
+    """Behaviour 34."""
     expected = Result.SUCCESS if reason is NONE else Result.FAILURE
     assert result_of(reason) is expected  # 34

@@ -1,6 +1,6 @@
 """What to do with an answer and with the end of its body: the whole table.
 
-Numbers: 46-66, 215-218, B4-B7, B10-B12.
+Behaviours 46, 47, 53-55, 61-66, 215-218, B4-B7, B10-B12.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.model import FailureReason, Head, WithoutValidator
+from scrapy_bgfetch.rules.asking import Ask, Stored, ask
 from scrapy_bgfetch.rules.resume import (
     Append,
     Decision,
@@ -18,11 +19,9 @@ from scrapy_bgfetch.rules.resume import (
     Replace,
     Restart,
     RetryLater,
-    Stored,
     after_body,
     decide,
     discards,
-    range_fields,
 )
 
 MODIFIED = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -30,8 +29,15 @@ LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
 
 BAD_STATUS, FETCH_ERROR = FailureReason.BAD_STATUS, FailureReason.FETCH_ERROR
 
-TEN = Stored(10, etag='"a"', complete_length=30, has_head=True)
-UNSIZED = Stored(10, etag='"a"', has_head=True)
+TEN = Stored(10, etag='"a"', complete_length=30)
+UNSIZED = Stored(10, etag='"a"')
+
+
+WHOLE = Ask({})
+
+
+def rest(stored: Stored) -> Ask:
+    return Ask({}, stored.length)
 
 
 def head(status: int, *lines: str) -> Head:
@@ -53,13 +59,13 @@ def test_contradictory_content_lengths_fail(
     status: int, value: str, stored: Stored
 ) -> None:
     answer = head(status, f"Content-Length: {value}", "Content-Range: bytes 10-29/30")
-    decision = decide(stored, answer, ranged=stored is TEN)
+    decision = decide(stored, answer, rest(TEN) if stored is TEN else WHOLE)
     assert isinstance(decision, Fail)  # RFC 9112 6.3
     assert decision.reason is FETCH_ERROR
 
 
 @pytest.mark.parametrize("stored", [Stored(), TEN])
-@pytest.mark.parametrize("ranged", [False, True])
+@pytest.mark.parametrize("asked", [WHOLE, rest(TEN), Ask({}, 4)])
 @pytest.mark.parametrize(
     ("answer", "length"),
     [
@@ -75,9 +81,10 @@ def test_contradictory_content_lengths_fail(
     ],
 )
 def test_a_2xx_that_is_not_206_replaces_what_is_stored(
-    stored: Stored, ranged: bool, answer: Head, length: int | None
+    stored: Stored, asked: Ask, answer: Head, length: int | None
 ) -> None:
-    assert decide(stored, answer, ranged=ranged) == Replace(length)  # 47, 54, B7
+    """Behaviours 47, 54, B7."""
+    assert decide(stored, answer, asked) == Replace(length)  # 47, 54, B7
 
 
 @pytest.mark.parametrize("stored", [Stored(), TEN])
@@ -86,8 +93,9 @@ def test_a_2xx_that_is_not_206_replaces_what_is_stored(
 def test_a_passing_trouble_keeps_the_bytes(
     stored: Stored, status: int, after: str | None
 ) -> None:
+    """Behaviour B7."""
     answer = head(status, *([f"Retry-After: {after}"] if after else []))
-    decision = decide(stored, answer, ranged=stored is TEN)
+    decision = decide(stored, answer, rest(TEN) if stored is TEN else WHOLE)
     assert isinstance(decision, RetryLater)  # B7
     assert decision.after == after
     assert str(status) in decision.why
@@ -99,7 +107,7 @@ def test_a_passing_trouble_keeps_the_bytes(
     [100, 101, 199, 300, 302, 304, 400, 401, 403, 404, 407, 410, 412, 451, 499, 600, 0],
 )
 def test_any_other_status_is_a_bad_status(stored: Stored, status: int) -> None:
-    decision = decide(stored, head(status), ranged=stored is TEN)
+    decision = decide(stored, head(status), rest(TEN) if stored is TEN else WHOLE)
     assert isinstance(decision, Fail)
     assert decision.reason is BAD_STATUS  # 54
     assert ("10 stored bytes" in decision.why) == (stored is TEN)
@@ -122,13 +130,13 @@ def test_any_other_status_is_a_bad_status(stored: Stored, status: int) -> None:
 def test_a_part_that_fits_is_appended(
     stored: Stored, answer: Head, expected: Append
 ) -> None:
-    assert decide(stored, answer, ranged=True) == expected
+    assert decide(stored, answer, rest(stored)) == expected
 
 
 def test_last_modified_may_be_missing_beside_the_same_strong_etag() -> None:
     stored = Stored(10, '"a"', MODIFIED, 30)
     answer = part("bytes 10-29/30")
-    assert decide(stored, answer, ranged=True) == Append(10, 30, 30)  # 9110 15.3.7
+    assert decide(stored, answer, rest(stored)) == Append(10, 30, 30)  # 9110 15.3.7
 
 
 @pytest.mark.parametrize(
@@ -163,7 +171,8 @@ def test_last_modified_may_be_missing_beside_the_same_strong_etag() -> None:
     ],
 )
 def test_a_part_that_does_not_fit_restarts(stored: Stored, answer: Head) -> None:
-    decision = decide(stored, answer, ranged=True)
+    """Behaviours 61, 62, 63, 64, B10, B11, B12."""
+    decision = decide(stored, answer, rest(stored))
     assert isinstance(decision, Restart)  # B11
     assert decision.why
 
@@ -180,7 +189,7 @@ def test_a_part_that_does_not_fit_restarts(stored: Stored, answer: Head) -> None
 def test_a_part_that_nobody_asked_for_is_the_first_part(
     stored: Stored, field: str, expected: Append
 ) -> None:
-    assert decide(stored, part(field, etag='"b"'), ranged=False) == expected  # 65
+    assert decide(stored, part(field, etag='"b"'), WHOLE) == expected  # 65
 
 
 @pytest.mark.parametrize(
@@ -196,10 +205,10 @@ def test_a_part_that_nobody_asked_for_is_the_first_part(
     ],
 )
 def test_an_unasked_part_that_is_not_the_first_is_refused(answer: Head) -> None:
-    fresh = decide(Stored(), answer, ranged=False)
+    fresh = decide(Stored(), answer, WHOLE)
     assert isinstance(fresh, Fail)
     assert fresh.reason is FETCH_ERROR  # 46, 218
-    assert isinstance(decide(Stored(10), answer, ranged=False), Restart)
+    assert isinstance(decide(Stored(10), answer, WHOLE), Restart)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +233,8 @@ def test_an_unasked_part_that_is_not_the_first_is_refused(answer: Head) -> None:
 def test_a_416_is_success_when_it_confirms_what_is_stored(
     stored: Stored, answer: Head, expected: type[Decision]
 ) -> None:
-    decision = decide(stored, answer, ranged=True)
+    """Behaviours 217, B6."""
+    decision = decide(stored, answer, rest(stored))
     assert type(decision) is expected
     if isinstance(decision, Done):
         assert decision.length == stored.length
@@ -233,14 +243,7 @@ def test_a_416_is_success_when_it_confirms_what_is_stored(
 @pytest.mark.parametrize("stored", [Stored(), Stored(10)])
 def test_a_416_without_a_range_is_a_bad_status(stored: Stored) -> None:
     answer = head(416, "Content-Range: bytes */10")
-    decision = decide(stored, answer, ranged=False)
-    assert isinstance(decision, Fail)
-    assert decision.reason is BAD_STATUS
-
-
-def test_a_416_with_nothing_stored_is_a_bad_status() -> None:
-    answer = head(416, "Content-Range: bytes */0")
-    decision = decide(Stored(), answer, ranged=True)
+    decision = decide(stored, answer, WHOLE)
     assert isinstance(decision, Fail)
     assert decision.reason is BAD_STATUS
 
@@ -316,15 +319,19 @@ ANSWERS = st.builds(
 STORED = st.builds(Stored, st.integers(0, 20), ETAGS, complete_length=st.none())
 
 
-@given(STORED, ANSWERS)
-def test_every_answer_gets_a_safe_decision(stored: Stored, answer: Head) -> None:
-    ranged = "Range" in range_fields(stored)
-    decision = decide(stored, answer, ranged=ranged)
+@given(STORED, ANSWERS, st.sampled_from(WithoutValidator))
+def test_every_answer_gets_a_safe_decision(
+    stored: Stored, answer: Head, without: WithoutValidator
+) -> None:
+    asked = ask(stored, without, tail=4)
+    decision = decide(stored, answer, asked)
     if discards(stored, decision):
         assert 200 <= answer.status < 300 or answer.status == 416  # B7
     if isinstance(decision, Append):
-        assert decision.at == (stored.length if ranged else 0)
-        assert decision.at < decision.until
+        first = asked.first or 0
+        assert decision.at == (stored.length if first else 0)
+        assert decision.verify == decision.at - first
+        assert first < decision.until
     if isinstance(decision, Restart):
         assert discards(stored, decision)
     if isinstance(decision, Done):
@@ -339,6 +346,8 @@ def test_every_answer_gets_a_safe_decision(stored: Stored, answer: Head) -> None
         (Restart("changed"), True),
         (Append(0, 5, None), True),
         (Append(10, 30, 30), False),
+        (Append(10, 30, 30, verify=4), False),
+        (Append(10, 8, 30, verify=4), False),
         (RetryLater("later"), False),
         (Done(10), False),
         (Fail(BAD_STATUS, "gone"), False),

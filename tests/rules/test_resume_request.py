@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scrapy_bgfetch.model import Head
-from scrapy_bgfetch.rules.resume import (
-    Stored,
-    content_encoded,
-    identity_length,
-    range_fields,
-    resumable,
-    stored_of,
-)
+from scrapy_bgfetch.model import Head, WithoutValidator
+from scrapy_bgfetch.rules.asking import TAIL, Ask, Stored, ask, resumable, stored_of
+from scrapy_bgfetch.rules.resume import content_encoded, identity_length
 
 EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
 MODIFIED = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -20,6 +14,11 @@ LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
 OBSOLETE = "Sunday, 06-Nov-94 08:49:37 GMT"
 
 IDENTITY = {"Accept-Encoding": "identity"}
+
+VERIFY_TAIL = WithoutValidator.VERIFY_TAIL
+RESTART = WithoutValidator.RESTART
+TRUST = WithoutValidator.TRUST
+POLICIES = list(WithoutValidator)
 
 
 def head(status: int, *lines: str) -> Head:
@@ -30,7 +29,7 @@ def head(status: int, *lines: str) -> Head:
 def test_what_is_stored_takes_its_validators_from_the_head() -> None:
     answer = head(200, 'etag: "a"', f"last-modified: {MODIFIED}", f"date: {LATER}")
     assert stored_of(10, answer, 30, False) == Stored(
-        10, '"a"', MODIFIED, 30, encoded=False, has_head=True, date=LATER
+        10, '"a"', MODIFIED, 30, encoded=False, date=LATER
     )
 
 
@@ -38,6 +37,7 @@ def test_without_a_head_nothing_is_known_of_what_is_stored() -> None:
     assert stored_of(0, None, None, False) == Stored()
 
 
+@pytest.mark.parametrize("without", POLICIES)
 @pytest.mark.parametrize(
     ("validators", "if_range"),
     [
@@ -51,37 +51,81 @@ def test_without_a_head_nothing_is_known_of_what_is_stored() -> None:
     ],
 )
 def test_the_rest_is_asked_for_with_a_strong_validator(
-    validators: dict[str, str], if_range: str
+    validators: dict[str, str], if_range: str, without: WithoutValidator
 ) -> None:
-    stored = Stored(10, **validators)  # type: ignore[arg-type]
-    asked = {"Range": "bytes=10-", "If-Range": if_range}
+    """Behaviours 42, 66, B11."""
+    stored = Stored(TAIL + 10, **validators)  # type: ignore[arg-type]
+    fields = {"Range": f"bytes={TAIL + 10}-", "If-Range": if_range}
     assert resumable(stored)
-    assert range_fields(stored) == IDENTITY | asked  # B11, 218
+    assert ask(stored, without) == Ask(IDENTITY | fields, TAIL + 10)  # B11, 218
 
 
+@pytest.mark.parametrize("without", POLICIES)
 @pytest.mark.parametrize(
     "stored",
     [
         Stored(),
         Stored(0, etag='"a"'),  # 42
-        Stored(10),
-        Stored(10, etag='W/"a"'),
-        Stored(10, etag="a"),
-        Stored(10, etag='"a", "b"'),
-        Stored(10, etag='"a b"'),
-        Stored(10, etag='w/"a"'),
-        Stored(10, etag='"a"', encoded=True),  # B12
-        Stored(10, last_modified=MODIFIED, date=MODIFIED),  # RFC 9110 8.8.2.2
-        Stored(10, last_modified=MODIFIED, date=EARLIER),
-        Stored(10, last_modified=MODIFIED, date="yesterday"),
-        Stored(10, last_modified=OBSOLETE),  # a form that may not be sent
-        Stored(10, last_modified="yesterday"),
-        Stored(10, etag='W/"a"', last_modified=MODIFIED, date=MODIFIED),
+        Stored(10, encoded=True),  # B12
+        Stored(10, etag='"a"', encoded=True),
+        Stored(TAIL + 1, encoded=True),
+        Stored(TAIL + 1, 'W/"a"', encoded=True),
     ],
 )
-def test_without_bytes_or_a_strong_validator_all_is_asked_for(stored: Stored) -> None:
+def test_without_bytes_of_the_body_itself_all_is_asked_for(
+    stored: Stored, without: WithoutValidator
+) -> None:
     assert not resumable(stored)
-    assert range_fields(stored) == IDENTITY
+    assert ask(stored, without) == Ask(IDENTITY, None)
+
+
+@pytest.mark.parametrize(
+    "validators",
+    [
+        {},
+        {"etag": 'W/"a"'},
+        {"etag": "a"},
+        {"etag": '"a", "b"'},
+        {"etag": '"a b"'},
+        {"etag": 'w/"a"'},
+        {"last_modified": MODIFIED, "date": MODIFIED},  # RFC 9110 8.8.2.2
+        {"last_modified": MODIFIED, "date": EARLIER},
+        {"last_modified": MODIFIED, "date": "yesterday"},
+        {"last_modified": OBSOLETE},  # a form that may not be sent
+        {"last_modified": "yesterday"},
+        {"etag": 'W/"a"', "last_modified": MODIFIED, "date": MODIFIED},
+    ],
+)
+@pytest.mark.parametrize(
+    ("length", "without", "first"),
+    [
+        (1, VERIFY_TAIL, None),
+        (TAIL, VERIFY_TAIL, None),
+        (TAIL + 1, VERIFY_TAIL, 1),
+        (10 * TAIL, VERIFY_TAIL, 9 * TAIL),
+        (1, RESTART, None),
+        (10 * TAIL, RESTART, None),
+        (1, TRUST, 1),
+        (10 * TAIL, TRUST, 10 * TAIL),
+    ],
+)
+@pytest.mark.parametrize("complete", [None, 10 * TAIL])
+def test_without_a_strong_validator_the_policy_says_what_is_asked_for(
+    validators: dict[str, str],
+    length: int,
+    without: WithoutValidator,
+    first: int | None,
+    complete: int | None,
+) -> None:
+    stored = Stored(length, complete_length=complete, **validators)  # type: ignore[arg-type]
+    fields = {} if first is None else {"Range": f"bytes={first}-"}
+    assert not resumable(stored)
+    assert ask(stored, without) == Ask(IDENTITY | fields, first)
+
+
+def test_a_tail_of_another_length_can_be_asked_for() -> None:
+    asked = ask(Stored(10), VERIFY_TAIL, tail=4)
+    assert asked == Ask(IDENTITY | {"Range": "bytes=6-"}, 6)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_an_icon_that_holds_itself_is_refused() -> None:
     ],
 )
 def test_a_good_url_stays_as_it_is(url: str) -> None:
-    """Behaviours 137 and 140."""
+    """Behaviours 137, 140, 141."""
     assert check_url(url) == url
 
 
