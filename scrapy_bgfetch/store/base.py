@@ -8,16 +8,18 @@ of it is kept; when it raises, none of it. A caller that is cancelled while it
 waits does not take its statement back.
 
 Always true: ``downloaded`` of a registration is the sum of ``stored`` of its
-records; one that failed stores nothing.
+records; its ``uploaded`` grows as theirs grow. What a failed record stores is in its
+part file, for a later background fetch of the same id.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from scrapy_bgfetch.model import (
+    AttemptRow,
     FailureReason,
     Head,
     RecordRow,
@@ -27,7 +29,11 @@ from scrapy_bgfetch.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+
+ATTEMPTS_KEPT = 100
+"""How many attempts at one record are kept: those with the highest numbers."""
 
 
 class Verdict(StrEnum):
@@ -47,7 +53,9 @@ class Mark:
     """A statement: record (uid, index) has ``stored`` bytes, says this attempt.
 
     ``stored`` is absolute. ``wire`` is the number of bytes that came over the
-    network since the attempt's last statement.
+    network since the attempt's last statement. ``uploaded`` is the number of bytes of
+    the request's body that were sent: it never falls, a smaller number says nothing.
+    ``segments`` says where they are, as in RecordRow.
     """
 
     uid: str
@@ -55,16 +63,23 @@ class Mark:
     attempt: int
     stored: int
     wire: int = 0
+    uploaded: int = 0
+    segments: tuple[tuple[int, int], ...] = ()
 
 
 @frozen
 class Settlement:
     """A statement: this is how a record ended.
 
-    ``stored`` is the length of the body when it succeeded. A record that failed
-    stores nothing, whatever is said; the page that came with a bad status is not
-    counted, its length is the ``size``. ``path`` is relative to the file store. A
-    ``size``, ``head`` or ``path`` of None leaves what was kept before.
+    ``stored`` is taken as it is said: the length of the body when it succeeded;
+    when it failed the number of bytes that stay in its part file for a later
+    background fetch of the same id, 0 for none. The page that came with a bad
+    status is not counted, its length is the ``size``. ``path`` is relative to the
+    file store. A ``size``, ``head`` or ``path`` of None leaves what was kept
+    before. ``checksums`` are the digests of the settled file: lower-case hex by
+    the algorithm's name. ``log`` is what the attempt came to, kept with its end.
+    ``uploaded`` and ``segments`` are those of :class:`Mark`. ``not_modified`` says
+    that ``path`` is the file of an earlier background fetch.
     """
 
     uid: str
@@ -77,6 +92,12 @@ class Settlement:
     head: Head | None = None
     path: str | None = None
     error: str = ""
+    encoded: bool | None = None
+    checksums: Mapping[str, str] = field(factory=dict)
+    log: AttemptRow | None = None
+    uploaded: int = 0
+    not_modified: bool = False
+    segments: tuple[tuple[int, int], ...] = ()
 
 
 class Store(Protocol):
@@ -93,25 +114,60 @@ class Store(Protocol):
             message says why and what to do.
         """
 
+    def hurry(self) -> None:
+        """Wait for room on a full disk no longer: what does not fit now fails."""
+
     async def close(self) -> None:
         """Finish what is under way and release everything. May be called twice."""
 
     async def register(
-        self, registration: RegistrationRow, records: Sequence[RecordRow]
+        self,
+        registration: RegistrationRow,
+        records: Sequence[RecordRow],
+        adopted: Sequence[tuple[str, int]] = (),
     ) -> None:
         """Keep a new background fetch with its records, as they are given.
 
+        The records may come with bytes (``stored``, ``segments``, ``size``, ``head``,
+        ``encoded``) taken over from failed ones, the ``adopted`` (uid, index): in
+        the same transaction those drop to ``stored`` = 0. Nothing happens to an
+        adopted record that has not failed or is not there.
+
         :raises IdActive: another one of that id is active in the scope.
-        :raises ValueError: a record is not of this registration.
+        :raises ValueError: a record is not of this registration, or its
+            ``downloaded`` is not the sum of their ``stored``.
         """
 
-    async def append(self, record: RecordRow) -> Verdict:
-        """Add a record to an active registration (STALE when it has settled)."""
+    async def append(
+        self, record: RecordRow, adopted: tuple[str, int] | None = None
+    ) -> Verdict:
+        """Add a record to an active registration (STALE when it has settled).
+
+        It may come with bytes taken over from the failed record ``adopted``, as in
+        ``register``; they are added to ``downloaded``. OVER_BUDGET when that would
+        take it strictly over ``download_total`` (behaviour 50): nothing changed, it
+        can be appended without bytes. The body that its request sends is added to
+        ``upload_total`` (98).
+        """
+
+    async def extend(
+        self,
+        uid: str,
+        records: Sequence[RecordRow],
+        adopted: Sequence[tuple[str, int]] = (),
+    ) -> Verdict:
+        """Add records to an active registration, all of them or none.
+
+        ``expected``, where there is a number, grows by as many. Verdicts, bytes, the
+        ``adopted`` and ``upload_total`` are as with ``append``.
+
+        :raises ValueError: a record is not of this registration.
+        """
 
     async def amend(self, uid: str, **changes: Any) -> None:
         """Change columns of an active registration.
 
-        Takes ``title icons download_total expected paused options uploaded``.
+        Takes ``title icons download_total expected paused options``.
         A registration that has settled stays as it is, but for title and icons,
         which may change until its event was handled (85).
 
@@ -125,8 +181,13 @@ class Store(Protocol):
         registration has settled.
         """
 
-    async def release(self, uid: str, index: int, attempt: int) -> Verdict:
-        """End an attempt without an outcome: the record is pending again."""
+    async def release(
+        self, uid: str, index: int, attempt: int, log: AttemptRow | None = None
+    ) -> Verdict:
+        """End an attempt without an outcome: the record is pending again.
+
+        ``log`` is kept in the same transaction, unless the attempt is STALE.
+        """
 
     async def keep_head(
         self,
@@ -154,7 +215,8 @@ class Store(Protocol):
         """Settle records, one verdict for each, all in one transaction.
 
         A record settles once, by its last attempt: 0 when it was never claimed.
-        ``stored`` of a success is held against the budget like a mark.
+        ``stored`` is held against the budget like a mark. While a registration is
+        active its ``failure_reason`` is that of the first record that failed.
         """
 
     async def announced(self, uid: str, *indexes: int) -> None:
@@ -164,13 +226,22 @@ class Store(Protocol):
         """
 
     async def settle(
-        self, uid: str, result: Result, reason: FailureReason, at: float
+        self,
+        uid: str,
+        result: Result,
+        reason: FailureReason,
+        at: float,
+        *,
+        logs: Sequence[AttemptRow] = (),
+        announced: Sequence[int] = (),
     ) -> Verdict:
         """Settle a registration, once: its id is free from here on (28, 72).
 
         Records that have not settled become settled as aborted in the same
         transaction, with nothing stored; the others keep their result (57). STALE
-        when it has settled before: the first result stays.
+        when it has settled before: the first result stays. Of the ``logs`` those are
+        kept whose attempts were under way. The records ``announced`` are marked as by
+        :meth:`announced`, whatever the verdict.
 
         :raises ValueError: the result is the empty one.
         """
@@ -187,21 +258,71 @@ class Store(Protocol):
     async def records(self, uid: str) -> list[RecordRow]:
         """Return the records of a registration in their order (by number)."""
 
+    async def records_of(
+        self, uids: Sequence[str], *, first: int = 0, limit: int
+    ) -> list[RecordRow]:
+        """Return the records of undelivered registrations, ``limit`` at most.
+
+        The ``uids`` are sorted, and their records come in that order, of each by
+        number; of the first registration those from number ``first`` on.
+        """
+
+    async def attempts(self, uid: str) -> list[AttemptRow]:
+        """Return the attempts that have ended, by record and number.
+
+        Of each record the last ATTEMPTS_KEPT numbers; the number of one whose
+        process died is missing.
+        """
+
     async def undelivered(self, scope: str) -> list[RegistrationRow]:
         """Return what a new run takes up: all that is active or not delivered.
 
         The oldest first.
         """
 
-    async def unannounced(self) -> list[tuple[str, int]]:
+    async def kept(self, scope: str, id: str) -> list[RecordRow]:
+        """Return the records whose bytes a background fetch of this id can adopt.
+
+        Those are the failed records with ``stored`` > 0 of the settled
+        registrations of that scope and id, the last settled first; of one
+        registration in their order.
+        """
+
+    async def kept_ids(self, scope: str) -> set[str]:
+        """Return the ids of the scope for which ``kept`` has something."""
+
+    async def parts(self) -> list[tuple[str, int]]:
         """Return (uid, index) of all records, of any scope, that may have a part.
 
         Those are the records of registrations that are not delivered whose own
-        hooks have not ended.
+        hooks have not ended, and the failed records with ``stored`` > 0.
         """
 
     async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:
         """Return settled registrations of the scope, the last settled first."""
 
+    async def last_settled(self, scope: str, id: str) -> RegistrationRow | None:
+        """Return the registration of that scope and id that settled last.
+
+        None when there is none, or when it was forgotten.
+        """
+
+    async def forget(self, scope: str, keep: int) -> bool:
+        """Remove the oldest delivered registrations, their records and attempts.
+
+        The ``keep`` last settled of those that were delivered stay; what is active
+        or not delivered is never touched. Bytes kept of failed records are dropped
+        (their part files are no ``parts`` any more); files stay. One call does a
+        bounded piece of work, 10,000 rows at most: call it again while it says
+        True. A registration that is removed in several calls is gone for ``get``,
+        ``records``, ``attempts``, ``history`` and ``kept`` from the first one on.
+
+        :return: whether more is left to remove.
+        """
+
     async def stored_bytes(self) -> int:
-        """Return ``downloaded`` of all registrations together, settled ones too."""
+        """Return the bytes that all background fetches have stored and not dropped.
+
+        Those too that ``forget`` has removed from the state: their files are still
+        there.
+        """

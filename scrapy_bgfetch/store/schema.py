@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.exceptions import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 APPLICATION_ID = 0x62676674  # "bgft"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 4
 
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
-"""For each older version, the function that takes its database one version up."""
-
-# ``downloaded`` and its total are kept by triggers: they cannot drift, and a mark
-# is one statement. Long values stand last, so that reading the short ones never
-# follows a row into its overflow pages.
-STATEMENTS = (
+# Version 1. A new database begins with it too and goes through all migrations, so
+# that it is the same as one that was migrated. ``downloaded`` and its total are
+# kept by triggers: they cannot drift, and a mark is one statement. Long values stand
+# last, so that reading the short ones never follows a row into its overflow pages.
+VERSION_1 = (
     """
     CREATE TABLE registrations (
         uid TEXT NOT NULL PRIMARY KEY,
@@ -106,6 +105,92 @@ STATEMENTS = (
     """,
 )
 
+# ``checksums``; kept bytes of failures, found by their id; an end of the history,
+# whose files stay and are counted on.
+VERSION_2 = (
+    "ALTER TABLE records ADD COLUMN checksums TEXT NOT NULL DEFAULT '{}'",
+    """
+    CREATE INDEX records_kept ON records (uid, idx)
+    WHERE failure_reason != '' AND stored > 0
+    """,
+    """
+    CREATE INDEX registrations_settled ON registrations (scope, id, settled_at)
+    WHERE active = 0
+    """,
+    """
+    ALTER TABLE registrations ADD COLUMN
+        forgotten INTEGER NOT NULL DEFAULT 0 CHECK (forgotten = 0 OR delivered = 1)
+    """,
+    """
+    CREATE INDEX registrations_delivered
+    ON registrations (scope, delivered, forgotten, settled_at)
+    """,
+    "DROP TRIGGER totals_delete",
+)
+
+# ``attempts`` that have ended; those that a dead process left have no row. ``uploaded``
+# by record, which that of its registration follows. ``not_modified``.
+VERSION_3 = (
+    """
+    CREATE TABLE attempts (
+        uid TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        started_at REAL NOT NULL,
+        ended_at REAL NOT NULL,
+        status INTEGER,
+        wire INTEGER NOT NULL,
+        before INTEGER NOT NULL,
+        after INTEGER NOT NULL,
+        taken TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        range TEXT NOT NULL,
+        if_range TEXT NOT NULL,
+        content_range TEXT NOT NULL,
+        content_encoding TEXT NOT NULL,
+        etag TEXT NOT NULL,
+        last_modified TEXT NOT NULL,
+        error TEXT NOT NULL,
+        urls TEXT NOT NULL,
+        PRIMARY KEY (uid, idx, number),
+        FOREIGN KEY (uid, idx) REFERENCES records (uid, idx) ON DELETE CASCADE
+    ) WITHOUT ROWID
+    """,
+    """
+    ALTER TABLE records ADD COLUMN
+        uploaded INTEGER NOT NULL DEFAULT 0 CHECK (uploaded >= 0)
+    """,
+    """
+    CREATE TRIGGER records_uploaded AFTER UPDATE OF uploaded ON records
+    WHEN new.uploaded != old.uploaded
+    BEGIN
+        UPDATE registrations SET uploaded = uploaded + new.uploaded - old.uploaded
+        WHERE uid = new.uid;
+    END
+    """,
+    "ALTER TABLE records ADD COLUMN not_modified INTEGER NOT NULL DEFAULT 0",
+)
+
+# ``segments``: where the stored bytes are when they are not one stretch from the first
+# on. ``connections`` of an attempt.
+VERSION_4 = (
+    "ALTER TABLE records ADD COLUMN segments TEXT",
+    "ALTER TABLE attempts ADD COLUMN connections INTEGER NOT NULL DEFAULT 1",
+)
+
+
+def _execute(statements: Sequence[str], con: sqlite3.Connection) -> None:
+    for statement in statements:
+        con.execute(statement)
+
+
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {
+    1: partial(_execute, VERSION_2),
+    2: partial(_execute, VERSION_3),
+    3: partial(_execute, VERSION_4),
+}
+"""For each older version, the function that takes its database one version up."""
+
 
 def prepare(
     con: sqlite3.Connection,
@@ -161,6 +246,5 @@ def check(con: sqlite3.Connection, version: int = SCHEMA_VERSION) -> int:
 
 
 def _create(con: sqlite3.Connection) -> None:
-    for statement in STATEMENTS:
-        con.execute(statement)
+    _execute(VERSION_1, con)
     con.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")

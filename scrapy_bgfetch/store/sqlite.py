@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scrapy_bgfetch.exceptions import StoreError
-from scrapy_bgfetch.store import schema, statements
+from scrapy_bgfetch.store import adding, attempts, forgetting, schema, statements
 from scrapy_bgfetch.store.faults import store_error
+from scrapy_bgfetch.store.reserve import Reserve
 from scrapy_bgfetch.store.thread import DatabaseThread
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrapy_bgfetch.model import (
+        AttemptRow,
         FailureReason,
         Head,
         RecordRow,
@@ -38,20 +40,40 @@ class SQLiteStore:
     with 0700. What a coroutine kept survives the death of the process; a loss of
     power may take the last statements, never the file's consistency. The event
     loop is never blocked: SQLite has one thread, which commits in groups.
+
+    A full disk does not harm what was kept. Beside the database a file ``.reserve``
+    of 1 MiB is held where there is room for it; when the disk is full its space is
+    used to write down the end of things. After that a coroutine raises StoreFull
+    and has kept nothing.
+
+    :param durable: what a coroutine kept survives a loss of power, too.
+    :param patient: coroutines wait on a full disk until there is room, ``open``
+        too; ``close`` ends that: then they raise StoreFull.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, durable: bool = False, patient: bool = False
+    ) -> None:
         self._path = path
+        self._durable = durable
+        self._patient = patient
         self._thread: DatabaseThread | None = None
 
     async def open(self) -> None:
         if self._thread is not None:
             return
         thread = DatabaseThread(
-            partial(connect, self._path), partial(store_error, self._path)
+            partial(connect, self._path, durable=self._durable),
+            partial(store_error, self._path),
+            Reserve(self._path.with_suffix(".reserve")),
+            patient=self._patient,
         )
         await thread.start()
         self._thread = thread
+
+    def hurry(self) -> None:
+        if self._thread is not None:
+            self._thread.hurry()
 
     async def close(self) -> None:
         if self._thread is not None:
@@ -59,12 +81,27 @@ class SQLiteStore:
             self._thread = None
 
     async def register(
-        self, registration: RegistrationRow, records: Sequence[RecordRow]
+        self,
+        registration: RegistrationRow,
+        records: Sequence[RecordRow],
+        adopted: Sequence[tuple[str, int]] = (),
     ) -> None:
-        await self._run(lambda con: statements.register(con, registration, records))
+        await self._run(
+            lambda con: adding.register(con, registration, records, adopted)
+        )
 
-    async def append(self, record: RecordRow) -> Verdict:
-        return await self._run(lambda con: statements.append(con, record))
+    async def append(
+        self, record: RecordRow, adopted: tuple[str, int] | None = None
+    ) -> Verdict:
+        return await self._run(lambda con: adding.append(con, record, adopted))
+
+    async def extend(
+        self,
+        uid: str,
+        records: Sequence[RecordRow],
+        adopted: Sequence[tuple[str, int]] = (),
+    ) -> Verdict:
+        return await self._run(lambda con: adding.extend(con, uid, records, adopted))
 
     async def amend(self, uid: str, **changes: Any) -> None:
         await self._run(lambda con: statements.amend(con, uid, changes))
@@ -72,8 +109,12 @@ class SQLiteStore:
     async def claim(self, uid: str, index: int) -> int | None:
         return await self._run(lambda con: statements.claim(con, uid, index))
 
-    async def release(self, uid: str, index: int, attempt: int) -> Verdict:
-        return await self._run(lambda con: statements.release(con, uid, index, attempt))
+    async def release(
+        self, uid: str, index: int, attempt: int, log: AttemptRow | None = None
+    ) -> Verdict:
+        return await self._run(
+            lambda con: statements.release(con, uid, index, attempt, log)
+        )
 
     async def keep_head(
         self,
@@ -101,10 +142,19 @@ class SQLiteStore:
         await self._run(lambda con: statements.announced(con, uid, indexes))
 
     async def settle(
-        self, uid: str, result: Result, reason: FailureReason, at: float
+        self,
+        uid: str,
+        result: Result,
+        reason: FailureReason,
+        at: float,
+        *,
+        logs: Sequence[AttemptRow] = (),
+        announced: Sequence[int] = (),
     ) -> Verdict:
         return await self._run(
-            lambda con: statements.settle(con, uid, result, reason, at)
+            lambda con: statements.settle(
+                *(con, uid, result, reason, at), logs=logs, announced=announced
+            )
         )
 
     async def delivered(self, uid: str) -> None:
@@ -116,14 +166,36 @@ class SQLiteStore:
     async def records(self, uid: str) -> list[RecordRow]:
         return await self._run(lambda con: statements.records(con, uid))
 
+    async def records_of(
+        self, uids: Sequence[str], *, first: int = 0, limit: int
+    ) -> list[RecordRow]:
+        return await self._run(
+            lambda con: statements.records_of(con, uids, first, limit)
+        )
+
+    async def attempts(self, uid: str) -> list[AttemptRow]:
+        return await self._run(lambda con: attempts.attempts(con, uid))
+
     async def undelivered(self, scope: str) -> list[RegistrationRow]:
         return await self._run(lambda con: statements.undelivered(con, scope))
 
     async def history(self, scope: str, limit: int = 100) -> list[RegistrationRow]:
         return await self._run(lambda con: statements.history(con, scope, limit))
 
-    async def unannounced(self) -> list[tuple[str, int]]:
-        return await self._run(statements.unannounced)
+    async def last_settled(self, scope: str, id: str) -> RegistrationRow | None:
+        return await self._run(lambda con: statements.last_settled(con, scope, id))
+
+    async def kept(self, scope: str, id: str) -> list[RecordRow]:
+        return await self._run(lambda con: statements.kept(con, scope, id))
+
+    async def kept_ids(self, scope: str) -> set[str]:
+        return await self._run(lambda con: statements.kept_ids(con, scope))
+
+    async def parts(self) -> list[tuple[str, int]]:
+        return await self._run(statements.parts)
+
+    async def forget(self, scope: str, keep: int) -> bool:
+        return await self._run(lambda con: forgetting.forget(con, scope, keep))
 
     async def stored_bytes(self) -> int:
         return await self._run(statements.stored_bytes)
@@ -134,7 +206,7 @@ class SQLiteStore:
         return await self._thread.run(function)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:
     """Return a connection to the store's database, created or migrated if needed.
 
     :raises StoreError, sqlite3.Error, OSError: it cannot be used.
@@ -147,7 +219,7 @@ def connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
     )
     try:
-        _set_up(con)
+        _set_up(con, "FULL" if durable else "NORMAL")
     except BaseException:
         con.close()
         raise
@@ -166,7 +238,7 @@ def _create_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
-def _set_up(con: sqlite3.Connection) -> None:
+def _set_up(con: sqlite3.Connection, synchronous: str) -> None:
     con.row_factory = sqlite3.Row
     con.execute("BEGIN")
     schema.check(con)  # before anything is changed
@@ -177,6 +249,6 @@ def _set_up(con: sqlite3.Connection) -> None:
             "its file system cannot hold a write-ahead log: "
             "point BGFETCH_DIR to a local disk"
         )
-    con.execute("PRAGMA synchronous = NORMAL")
+    con.execute(f"PRAGMA synchronous = {synchronous}")
     con.execute("PRAGMA foreign_keys = ON")
     schema.prepare(con)

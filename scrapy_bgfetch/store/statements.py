@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict
 
 from scrapy_bgfetch.model import RecordState
-from scrapy_bgfetch.store.base import IdActive, Verdict
+from scrapy_bgfetch.store import attempts
+from scrapy_bgfetch.store.base import Verdict
+from scrapy_bgfetch.store.forgetting import half_forgotten
 from scrapy_bgfetch.store.rows import (
     head_json,
     record_row,
-    record_values,
     registration_row,
-    registration_values,
+    segments_json,
     to_json,
 )
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scrapy_bgfetch.model import (
+        AttemptRow,
         FailureReason,
         Head,
         RecordRow,
@@ -30,47 +32,53 @@ if TYPE_CHECKING:
     )
     from scrapy_bgfetch.store.base import Mark, Settlement
 
-INSERT_REGISTRATION = """
-    INSERT INTO registrations (
-        uid, scope, id, active, delivered, paused, expected, downloaded,
-        download_total, uploaded, upload_total, result, failure_reason,
-        created_at, settled_at, title, base_url, icons, options
-    ) VALUES (
-        :uid, :scope, :id, :active, :delivered, :paused, :expected, :downloaded,
-        :download_total, :uploaded, :upload_total, :result, :failure_reason,
-        :created_at, :settled_at, :title, :base_url, :icons, :options
-    )
-"""
-INSERT_RECORD = """
-    INSERT INTO records (
-        uid, idx, state, attempt, stored, size, wire, encoded, announced,
-        failure_reason, method, url, path, error, head, request
-    ) VALUES (
-        :uid, :index, :state, :attempt, :stored, :size, :wire, :encoded, :announced,
-        :failure_reason, :method, :url, :path, :error, :head, :request
-    )
-"""
 _REGISTRATIONS = """
     SELECT uid, scope, id, delivered, paused, expected, downloaded, download_total,
         uploaded, upload_total, result, failure_reason, created_at, settled_at,
         title, base_url, icons, options
     FROM registrations
 """
-GET = _REGISTRATIONS + "WHERE uid = ?"
+GET = _REGISTRATIONS + "WHERE uid = ? AND forgotten = 0"
 UNDELIVERED = (
     _REGISTRATIONS + "WHERE scope = ? AND delivered = 0 ORDER BY created_at, rowid"
 )
 HISTORY = (
-    _REGISTRATIONS + "WHERE scope = ? AND active = 0 "
+    _REGISTRATIONS + "WHERE scope = ? AND active = 0 AND forgotten = 0 "
     "ORDER BY settled_at DESC, rowid DESC LIMIT ?"
 )
-RECORDS = """
-    SELECT uid, idx AS "index", state, attempt, stored, size, wire, encoded,
-        announced, failure_reason, method, url, path, error, head, request
-    FROM records WHERE uid = ? ORDER BY idx
+LAST_SETTLED = (
+    _REGISTRATIONS + "WHERE scope = ? AND id = ? AND active = 0 AND forgotten = 0 "
+    "ORDER BY settled_at DESC, rowid DESC LIMIT 1"
+)
+_RECORDS = """
+    SELECT records.uid, idx AS "index", state, attempt, stored, size, wire, encoded,
+        announced, records.failure_reason, method, url, path, error, head, request,
+        checksums, records.uploaded, not_modified, segments
 """
-ID_ACTIVE = "SELECT 1 FROM registrations WHERE scope = ? AND id = ? AND active = 1"
-UID_ACTIVE = "SELECT 1 FROM registrations WHERE uid = ? AND active = 1"
+RECORDS = _RECORDS + "FROM records WHERE uid = ? ORDER BY idx"
+RECORDS_FROM = _RECORDS + "FROM records WHERE uid = ? AND idx >= ? ORDER BY idx LIMIT ?"
+RECORDS_OF = (
+    _RECORDS  # noqa: S608
+    + """
+    FROM records WHERE uid IN (SELECT value FROM json_each(?)) ORDER BY uid, idx LIMIT ?
+"""
+)
+# CROSS JOIN keeps this order: from the few registrations to their records.
+KEPT = (
+    _RECORDS
+    + """
+    FROM registrations CROSS JOIN records ON records.uid = registrations.uid
+    WHERE scope = ? AND id = ? AND active = 0 AND forgotten = 0
+        AND records.failure_reason != '' AND stored > 0
+    ORDER BY settled_at DESC, registrations.rowid DESC, idx
+"""
+)
+KEPT_IDS = """
+    SELECT DISTINCT id FROM records
+    CROSS JOIN registrations ON registrations.uid = records.uid
+    WHERE records.failure_reason != '' AND stored > 0
+        AND scope = ? AND active = 0 AND forgotten = 0
+"""
 AMEND = {
     "title": "UPDATE registrations SET title = ? WHERE uid = ? AND delivered = 0",
     "icons": "UPDATE registrations SET icons = ? WHERE uid = ? AND delivered = 0",
@@ -80,7 +88,6 @@ AMEND = {
     "expected": "UPDATE registrations SET expected = ? WHERE uid = ? AND active = 1",
     "paused": "UPDATE registrations SET paused = ? WHERE uid = ? AND active = 1",
     "options": "UPDATE registrations SET options = ? WHERE uid = ? AND active = 1",
-    "uploaded": "UPDATE registrations SET uploaded = ? WHERE uid = ? AND active = 1",
 }
 _IN_JSON: Mapping[str, Callable[[object], Any]] = {"icons": to_json, "options": to_json}
 CLAIM = """
@@ -97,9 +104,10 @@ KEEP_HEAD = """
     UPDATE records SET head = ?, size = ?, encoded = ?
     WHERE uid = ? AND idx = ? AND attempt = ? AND state = 'active'
 """
-# The trigger records_counted carries the change of stored to the registration.
+# Triggers carry the change of stored and uploaded to the registration.
 MARK = """
-    UPDATE records SET stored = :stored, wire = wire + :wire
+    UPDATE records SET stored = :stored, wire = wire + :wire,
+        uploaded = max(uploaded, :uploaded), segments = :segments
     WHERE uid = :uid AND idx = :index AND attempt = :attempt AND state = 'active'
         AND EXISTS (
             SELECT 1 FROM registrations
@@ -112,16 +120,17 @@ MARK = """
 """
 SETTLE_RECORD = """
     UPDATE records SET state = 'settled', failure_reason = :failure_reason,
-        stored = CASE :failure_reason WHEN '' THEN :stored ELSE 0 END,
-        wire = wire + :wire, size = coalesce(:size, size),
-        head = coalesce(:head, head), path = coalesce(:path, path), error = :error
+        stored = :stored, wire = wire + :wire, size = coalesce(:size, size),
+        head = coalesce(:head, head), path = coalesce(:path, path), error = :error,
+        encoded = coalesce(:encoded, encoded), checksums = :checksums,
+        uploaded = max(uploaded, :uploaded), not_modified = :not_modified,
+        segments = :segments
     WHERE uid = :uid AND idx = :index AND attempt = :attempt AND state != 'settled'
         AND EXISTS (
             SELECT 1 FROM registrations
             WHERE registrations.uid = records.uid AND active = 1
                 AND (
-                    :failure_reason != '' OR download_total = 0
-                    OR :stored <= records.stored
+                    download_total = 0 OR :stored <= records.stored
                     OR downloaded - records.stored + :stored <= download_total
                 )
         )
@@ -129,6 +138,10 @@ SETTLE_RECORD = """
 STANDING = """
     SELECT state FROM records JOIN registrations ON registrations.uid = records.uid
     WHERE records.uid = ? AND idx = ? AND attempt = ? AND active = 1
+"""
+FIRST_FAILURE = """
+    UPDATE registrations SET failure_reason = ?
+    WHERE uid = ? AND active = 1 AND failure_reason = ''
 """
 ANNOUNCED = """
     UPDATE records SET announced = 1 WHERE uid = ? AND idx = ? AND state = 'settled'
@@ -138,37 +151,19 @@ SETTLE = """
     WHERE uid = ? AND active = 1
 """
 ABORT_RECORDS = """
-    UPDATE records SET state = 'settled', failure_reason = 'aborted', stored = 0
+    UPDATE records SET state = 'settled', failure_reason = 'aborted', stored = 0,
+        segments = NULL
     WHERE uid = ? AND state != 'settled'
 """
 DELIVERED = "UPDATE registrations SET delivered = 1 WHERE uid = ? AND active = 0"
-# CROSS JOIN keeps this order: from the few registrations to their records.
-UNANNOUNCED = """
+PARTS = """
     SELECT records.uid, idx FROM registrations
     CROSS JOIN records ON records.uid = registrations.uid
     WHERE delivered = 0 AND announced = 0
+    UNION
+    SELECT uid, idx FROM records WHERE failure_reason != '' AND stored > 0
 """
 STORED_BYTES = "SELECT downloaded FROM totals"
-
-
-def register(
-    con: sqlite3.Connection,
-    registration: RegistrationRow,
-    records: Sequence[RecordRow],
-) -> None:
-    if any(record.uid != registration.uid for record in records):
-        raise ValueError(f"a record is not of registration {registration.uid}")
-    if con.execute(ID_ACTIVE, (registration.scope, registration.id)).fetchone():
-        raise IdActive(registration.id)
-    con.execute(INSERT_REGISTRATION, registration_values(registration))
-    con.executemany(INSERT_RECORD, map(record_values, records))
-
-
-def append(con: sqlite3.Connection, record: RecordRow) -> Verdict:
-    if con.execute(UID_ACTIVE, (record.uid,)).fetchone() is None:
-        return Verdict.STALE
-    con.execute(INSERT_RECORD, record_values(record))
-    return Verdict.KEPT
 
 
 def amend(con: sqlite3.Connection, uid: str, changes: Mapping[str, Any]) -> None:
@@ -186,8 +181,17 @@ def claim(con: sqlite3.Connection, uid: str, index: int) -> int | None:
     return int(attempt)
 
 
-def release(con: sqlite3.Connection, uid: str, index: int, attempt: int) -> Verdict:
-    return _verdict(con.execute(RELEASE, (uid, index, attempt)))
+def release(
+    con: sqlite3.Connection,
+    uid: str,
+    index: int,
+    attempt: int,
+    log: AttemptRow | None = None,
+) -> Verdict:
+    verdict = _verdict(con.execute(RELEASE, (uid, index, attempt)))
+    if verdict is Verdict.KEPT and log is not None:
+        attempts.keep(con, log)
+    return verdict
 
 
 def keep_head(
@@ -219,12 +223,21 @@ def announced(con: sqlite3.Connection, uid: str, indexes: Sequence[int]) -> None
 
 
 def settle(
-    con: sqlite3.Connection, uid: str, result: Result, reason: FailureReason, at: float
+    con: sqlite3.Connection,
+    uid: str,
+    result: Result,
+    reason: FailureReason,
+    at: float,
+    *,
+    logs: Sequence[AttemptRow] = (),
+    announced: Sequence[int] = (),
 ) -> Verdict:
     if not result:
         raise ValueError("a background fetch settles as success or as failure")
+    con.executemany(ANNOUNCED, [(uid, index) for index in announced])
     verdict = _verdict(con.execute(SETTLE, (result, reason, at, uid)))
     if verdict is Verdict.KEPT:
+        attempts.keep_open(con, logs)
         con.execute(ABORT_RECORDS, (uid,))
     return verdict
 
@@ -239,7 +252,20 @@ def get(con: sqlite3.Connection, uid: str) -> RegistrationRow | None:
 
 
 def records(con: sqlite3.Connection, uid: str) -> list[RecordRow]:
+    if half_forgotten(con, uid):
+        return []
     return [record_row(found) for found in con.execute(RECORDS, (uid,))]
+
+
+def records_of(
+    con: sqlite3.Connection, uids: Sequence[str], first: int, limit: int
+) -> list[RecordRow]:
+    found = []
+    if first:
+        found = con.execute(RECORDS_FROM, (uids[0], first, limit)).fetchall()
+        uids = uids[1:]
+    found += con.execute(RECORDS_OF, (to_json(uids), limit - len(found)))
+    return [record_row(row) for row in found]
 
 
 def undelivered(con: sqlite3.Connection, scope: str) -> list[RegistrationRow]:
@@ -251,8 +277,23 @@ def history(con: sqlite3.Connection, scope: str, limit: int) -> list[Registratio
     return [registration_row(row) for row in found]
 
 
-def unannounced(con: sqlite3.Connection) -> list[tuple[str, int]]:
-    return [(found[0], found[1]) for found in con.execute(UNANNOUNCED)]
+def last_settled(
+    con: sqlite3.Connection, scope: str, id: str
+) -> RegistrationRow | None:
+    found = con.execute(LAST_SETTLED, (scope, id)).fetchone()
+    return None if found is None else registration_row(found)
+
+
+def kept(con: sqlite3.Connection, scope: str, id: str) -> list[RecordRow]:
+    return [record_row(found) for found in con.execute(KEPT, (scope, id))]
+
+
+def kept_ids(con: sqlite3.Connection, scope: str) -> set[str]:
+    return {found[0] for found in con.execute(KEPT_IDS, (scope,))}
+
+
+def parts(con: sqlite3.Connection) -> list[tuple[str, int]]:
+    return [(found[0], found[1]) for found in con.execute(PARTS)]
 
 
 def stored_bytes(con: sqlite3.Connection) -> int:
@@ -265,14 +306,28 @@ def _verdict(cursor: sqlite3.Cursor) -> Verdict:
 
 
 def _mark(con: sqlite3.Connection, mark: Mark) -> Verdict:
-    if con.execute(MARK, asdict(mark)).rowcount:
+    values = {
+        **asdict(mark, recurse=False),
+        "segments": segments_json(mark.segments),
+    }
+    if con.execute(MARK, values).rowcount:
         return Verdict.KEPT
     return _why_not(con, mark, (RecordState.ACTIVE,))
 
 
 def _settle_record(con: sqlite3.Connection, end: Settlement) -> Verdict:
-    values = {**asdict(end, recurse=False), "head": head_json(end.head)}
+    values = {
+        **asdict(end, recurse=False),
+        "head": head_json(end.head),
+        "checksums": to_json(dict(end.checksums)),
+        "segments": segments_json(end.segments),
+    }
+    del values["log"]
     if con.execute(SETTLE_RECORD, values).rowcount:
+        if end.log is not None:
+            attempts.keep(con, end.log)
+        if end.failure_reason:
+            con.execute(FIRST_FAILURE, (end.failure_reason, end.uid))
         return Verdict.KEPT
     return _why_not(con, end, (RecordState.PENDING, RecordState.ACTIVE))
 

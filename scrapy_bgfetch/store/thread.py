@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from contextlib import suppress
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from scrapy_bgfetch.exceptions import StoreError
+from scrapy_bgfetch.exceptions import StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from scrapy_bgfetch.store.reserve import Reserve
+
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+POLL = 1.0  # seconds between two looks whether there is room again
 
 _GROUP = 512  # functions in one transaction at most: the first one waits for the last
 
@@ -51,6 +58,10 @@ class DatabaseThread:
     stop its function. The thread is a daemon: an interpreter that exits without
     ``stop`` does not wait, and keeps what was committed.
 
+    When the disk is full, the reserve is given up and all is tried once more. If
+    that does not help, the functions have failed; or, when ``patient``, they wait
+    until there is room, or until the thread is told to stop.
+
     :param connect: makes the connection (in autocommit mode), in the thread.
     :param explain: maps what sqlite3 raises.
     """
@@ -59,10 +70,17 @@ class DatabaseThread:
         self,
         connect: Callable[[], sqlite3.Connection],
         explain: Callable[[Exception], StoreError],
+        reserve: Reserve,
+        *,
+        patient: bool = False,
     ) -> None:
         self._connect = connect
         self._explain = explain
+        self._reserve = reserve
+        self._patient = patient
+        self._told_to_stop = threading.Event()
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._new: list[_Job] = []  # of this turn of the event loop
         self._lock = threading.Lock()  # nothing is queued behind the None that stops
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -89,34 +107,57 @@ class DatabaseThread:
         :raises StoreError: SQLite failed, here or in the group's commit; nothing
             of ``function`` was kept. Or the thread was stopped.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         with self._lock:
             if self._stopping:
                 raise StoreError("the store is closed")
-            self._queue.put(_Job(function, future))
+            if not self._new:
+                loop.call_soon(self._hand_over)
+            self._new.append(_Job(function, future))
         return await future
 
+    def hurry(self) -> None:
+        """Wait for room on a full disk no longer."""
+        self._told_to_stop.set()
+
     async def stop(self) -> None:
-        """Run what is queued, close the connection, wait for the thread's end."""
+        """Run what is queued, close the connection, wait for the thread's end.
+
+        Functions that wait for room on a full disk are tried once more.
+        """
+        self.hurry()
         with self._lock:
             if not self._stopping:
                 self._stopping = True
+                self._queue_new()
                 self._queue.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
+    def _hand_over(self) -> None:
+        with self._lock:
+            self._queue_new()
+
+    def _queue_new(self) -> None:
+        """Let the thread have at once what came in one turn: it shares a commit."""
+        new, self._new = self._new, []
+        for job in new:
+            self._queue.put(job)
+
     def _main(self, opened: asyncio.Future[None]) -> None:
         try:
-            con = self._connect()
+            con = self._insist(self._connect)
         except Exception as error:
             _deliver([_Answer(opened, error=self._explain(error))])
             return
+        self._reserve.make()
         _deliver([_Answer(opened)])
         more = True
         while more:
             jobs, more = self._take()
             if jobs:
-                _deliver(self._transact(con, jobs))
+                _deliver(self._serve(con, jobs))
         _close(con)
 
     def _take(self) -> tuple[list[_Job], bool]:
@@ -133,16 +174,52 @@ class DatabaseThread:
                 return jobs, True
         return jobs, False
 
+    def _serve(self, con: sqlite3.Connection, jobs: Sequence[_Job]) -> list[_Answer]:
+        try:
+            answers = self._insist(
+                lambda: self._transact(con, jobs), lambda: _reuse_log(con)
+            )
+        except Exception as error:
+            return [_Answer(job.future, error=self._explain(error)) for job in jobs]
+        self._reserve.make_again()
+        return answers
+
+    def _insist(
+        self, attempt: Callable[[], T], make_room: Callable[[], None] = lambda: None
+    ) -> T:
+        """Return what ``attempt`` returns, tried again when the disk is full."""
+        try:
+            return attempt()
+        except Exception as error:
+            if not self._is_full(error):
+                raise
+        self._reserve.release()
+        waiting = False
+        while True:
+            make_room()
+            try:
+                return attempt()
+            except Exception as error:
+                full = self._patient and self._is_full(error)
+                if full and not waiting:
+                    logger.warning("%s. It is waited for.", self._explain(error))
+                waiting = full
+                if not full or self._told_to_stop.wait(POLL):
+                    raise
+
+    def _is_full(self, error: Exception) -> bool:
+        return isinstance(self._explain(error), StoreFull)
+
     def _transact(self, con: sqlite3.Connection, jobs: Sequence[_Job]) -> list[_Answer]:
         try:
             con.execute("BEGIN IMMEDIATE")
             answers = [self._attempt(con, job) for job in jobs]
             con.execute("COMMIT")
-        except Exception as error:
+        except Exception:
             if con.in_transaction:
                 with suppress(sqlite3.Error):
                     con.execute("ROLLBACK")
-            return [_Answer(job.future, error=self._explain(error)) for job in jobs]
+            raise
         return answers
 
     def _attempt(self, con: sqlite3.Connection, job: _Job) -> _Answer:
@@ -154,10 +231,18 @@ class DatabaseThread:
                 raise
             con.execute("ROLLBACK TO job")
             if isinstance(error, sqlite3.Error):
+                if self._is_full(error):
+                    raise
                 error = self._explain(error)
             answer = _Answer(job.future, error=error)
         con.execute("RELEASE job")
         return answer
+
+
+def _reuse_log(con: sqlite3.Connection) -> None:
+    """Move the log into the database, so that the next commit begins it anew."""
+    with suppress(sqlite3.Error):
+        con.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
 def _close(con: sqlite3.Connection) -> None:

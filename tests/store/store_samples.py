@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from scrapy_bgfetch.model import (
+    AttemptOutcome,
+    AttemptRow,
     FailureReason,
     Head,
     RecordRow,
     RegistrationRow,
+    Taken,
 )
 from scrapy_bgfetch.store.base import Settlement, Verdict
 
@@ -39,6 +42,27 @@ async def begin(store, count=1, **values):
 
 def end(index=0, attempt=1, reason=NONE, stored=0, uid="u", **values):
     return Settlement(uid, index, attempt, reason, stored, **values)
+
+
+def log(index=0, number=1, uid="u", **values):
+    """Return an attempt in which every column has a value of its own."""
+    said = {
+        "urls": ("https://example.org/a", "https://example.org/é"),
+        "range": "bytes=4-",
+        "if_range": '"v"',
+        "status": 206,
+        "content_range": "bytes 4-9/10",
+        "content_encoding": "gzip",
+        "etag": '"\xe9"',
+        "last_modified": "Sun, 06 Nov 1994 08:49:37 GMT",
+        "wire": 7,
+        "before": 4,
+        "after": 10,
+        "taken": Taken.APPEND,
+        "outcome": AttemptOutcome.RETRY,
+        "error": "it broke off",
+    }
+    return AttemptRow(uid, index, number, 1.5, 2.5, **{**said, **values})
 
 
 async def downloaded(store, uid="u"):

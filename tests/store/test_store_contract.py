@@ -13,7 +13,6 @@ from store_samples import (
     STALE,
     begin,
     downloaded,
-    end,
     records,
     registration,
 )
@@ -29,6 +28,7 @@ from scrapy_bgfetch.store.base import IdActive, Mark
 
 
 async def test_a_registration_and_its_records_come_back_as_they_were_given(store):
+    """Behaviours 2, 5, 194."""
     row = registration(
         title="Épisode 5 \N{HEADPHONE}",
         icons=({"src": "/i.png", "sizes": "300x300"},),
@@ -38,6 +38,7 @@ async def test_a_registration_and_its_records_come_back_as_they_were_given(store
         expected=2,
         options={"fail_fast": True, "nested": {"a": [1, None, 2.5]}},
         paused=True,
+        downloaded=10,
         created_at=1700000000.25,
     )
     record = RecordRow(
@@ -55,6 +56,9 @@ async def test_a_registration_and_its_records_come_back_as_they_were_given(store
         encoded=True,
         path="u/a.mp3",
         error="what happened",
+        checksums={"sha256": "00ff"},
+        uploaded=7,
+        not_modified=True,
     )
     await store.register(row, [record])
     assert await store.get("u") == row
@@ -67,6 +71,7 @@ async def test_get_of_an_unknown_uid_is_none_and_has_no_records(store):
 
 
 async def test_what_was_kept_is_there_after_close_and_open(make_store, tmp_path):
+    """Behaviour 201."""
     first = make_store(tmp_path)
     await first.open()
     await begin(first, 2)
@@ -91,6 +96,7 @@ async def test_open_and_close_may_be_called_twice(make_store, tmp_path):
 
 
 async def test_close_finishes_what_is_under_way(make_store, tmp_path):
+    """Behaviour 198."""
     store = make_store(tmp_path)
     await store.open()
     await begin(store)
@@ -107,6 +113,7 @@ async def test_close_finishes_what_is_under_way(make_store, tmp_path):
 
 
 async def test_a_store_that_is_not_open_says_so(make_store, tmp_path):
+    """Behaviour 198."""
     store = make_store(tmp_path)
     with pytest.raises(StoreError, match="not open"):
         await store.get("u")
@@ -114,6 +121,16 @@ async def test_a_store_that_is_not_open_says_so(make_store, tmp_path):
     await store.close()
     with pytest.raises(StoreError, match="not open"):
         await store.get("u")
+
+
+async def test_a_cancelled_caller_does_not_take_its_statement_back(store):
+    await begin(store)
+    waiter = asyncio.ensure_future(store.checkpoint([Mark("u", 0, 1, 5)]))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert await downloaded(store) == 5
 
 
 # -- register, append, amend -------------------------------------------------------
@@ -142,7 +159,7 @@ async def test_of_racing_registers_of_one_id_exactly_one_wins(store):
 
 
 async def test_one_id_may_be_active_in_two_scopes(store):
-    """Behaviour 22."""
+    """Behaviours 1, 22, 186."""
     await store.register(registration("a", scope="one"), records(1, "a"))
     await store.register(registration("b", scope="two"), records(1, "b"))
     assert [row.uid for row in await store.undelivered("one")] == ["a"]
@@ -150,7 +167,7 @@ async def test_one_id_may_be_active_in_two_scopes(store):
 
 
 async def test_a_register_that_fails_in_its_records_keeps_nothing(store):
-    """Behaviour 19."""
+    """Behaviours 19, 187."""
     broken = evolve(records(2)[1], request={"body": object()})
     with pytest.raises(TypeError):
         await store.register(registration(), [*records(1), broken])
@@ -186,7 +203,7 @@ async def test_append_to_a_settled_or_unknown_registration_is_stale(store):
 
 
 async def test_records_are_in_the_order_of_their_numbers(store):
-    """Flaw 197: 2 is before 10."""
+    """Behaviour 197: 2 is before 10."""
     numbered = records(12)
     await store.register(registration(), numbered[::-2])
     for record in numbered[::2]:
@@ -201,7 +218,6 @@ AMENDMENTS = {
     "expected": 9,
     "paused": True,
     "options": {"a": [1]},
-    "uploaded": 5,
 }
 SHOWN = ["title", "icons"]  # what the terminal event may still change
 
@@ -265,191 +281,3 @@ async def test_nothing_is_amended_once_the_event_was_handled(store, name):
     await store.delivered("u")
     await store.amend("u", **{name: AMENDMENTS[name]})
     assert await store.get("u") == evolve(SETTLED, delivered=True)
-
-
-# -- how registrations end ---------------------------------------------------------
-
-
-async def test_a_registration_settles_once_with_its_first_result(store):
-    """Behaviours 28 and 33."""
-    await begin(store)
-    failed = FailureReason.FETCH_ERROR
-    assert await store.settle("u", Result.FAILURE, failed, 7.5) is KEPT
-    assert await store.settle("u", Result.SUCCESS, NONE, 9.0) is STALE
-    row = await store.get("u")
-    assert (row.result, row.failure_reason) == (Result.FAILURE, failed)
-    assert row.settled_at == 7.5
-
-
-async def test_of_racing_settles_exactly_one_is_kept(store):
-    await begin(store)
-    aborted = FailureReason.ABORTED
-    verdicts = await asyncio.gather(
-        *(store.settle("u", Result.FAILURE, aborted, float(at)) for at in range(5))
-    )
-    assert sorted(verdicts) == [KEPT] + [STALE] * 4
-
-
-async def test_settling_an_unknown_registration_is_stale(store):
-    assert await store.settle("nobody", Result.SUCCESS, NONE, 1.0) is STALE
-
-
-async def test_the_empty_result_settles_nothing(store):
-    await begin(store)
-    with pytest.raises(ValueError, match="success or as failure"):
-        await store.settle("u", Result.UNSETTLED, NONE, 1.0)
-    assert await store.claim("u", 0) == 2
-
-
-async def test_settling_aborts_what_has_not_settled_and_keeps_the_rest(store):
-    """Behaviour 57."""
-    await store.register(registration(), records(3))
-    await store.claim("u", 0)
-    await store.claim("u", 1)
-    await store.checkpoint([Mark("u", 1, 1, 30, 25)])
-    await store.settle_records([end(0, stored=10, path="u/0")])
-    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    found = await store.records("u")
-    assert {record.state for record in found} == {RecordState.SETTLED}
-    aborted = FailureReason.ABORTED
-    assert [record.failure_reason for record in found] == [NONE, aborted, aborted]
-    assert [record.stored for record in found] == [10, 0, 0]
-    assert [record.wire for record in found] == [0, 25, 0]
-    assert found[0].path == "u/0"
-    assert await downloaded(store) == 10
-    assert await store.stored_bytes() == 10
-
-
-async def test_a_record_that_was_released_stores_nothing_once_it_is_aborted(store):
-    await begin(store)
-    await store.checkpoint([Mark("u", 0, 1, 30)])
-    await store.release("u", 0, 1)
-    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    (record,) = await store.records("u")
-    assert (record.failure_reason, record.stored) == (FailureReason.ABORTED, 0)
-    assert await downloaded(store) == 0
-
-
-async def test_a_settle_that_is_stale_drops_nothing(store):
-    await begin(store)
-    await store.settle_records([end(stored=10)])
-    await store.settle("u", Result.SUCCESS, NONE, 1.0)
-    before = await store.get("u"), await store.records("u")
-    assert await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 2.0) is STALE
-    assert (await store.get("u"), await store.records("u")) == before
-
-
-async def test_the_id_is_free_as_soon_as_its_registration_has_settled(store):
-    """Behaviours 28, 29 and 72."""
-    await begin(store, uid="old")
-    await store.settle("old", Result.SUCCESS, NONE, 1.0)
-    await store.register(registration("new"), records(1, "new"))
-    assert (await store.get("old")).id == (await store.get("new")).id
-    assert len(await store.records("old")) == 1
-
-
-async def test_an_old_handle_never_touches_a_new_registration_of_its_id(store):
-    """Behaviour 73."""
-    await begin(store, uid="old")
-    await store.settle("old", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    await begin(store, uid="new")
-    before = await store.get("new"), await store.records("new")
-    assert await store.settle("old", Result.SUCCESS, NONE, 2.0) is STALE
-    assert await store.checkpoint([Mark("old", 0, 1, 5)]) == [STALE]
-    assert await store.settle_records([end(uid="old", stored=5)]) == [STALE]
-    await store.amend("old", title="x", paused=True)
-    await store.delivered("old")
-    assert (await store.get("new"), await store.records("new")) == before
-
-
-async def test_undelivered_is_what_is_active_or_not_delivered_oldest_first(store):
-    """Behaviour 27: the ids of what is active can be told from it."""
-    for number, uid in enumerate(["c", "b", "a", "d"]):
-        row = registration(uid, id=uid, created_at=float(number))
-        await store.register(row, records(1, uid))
-    await store.register(registration("x", id="x", scope="other"), records(1, "x"))
-    for uid in "cb":
-        await store.settle(uid, Result.SUCCESS, NONE, 1.0)
-    await store.delivered("c")
-    await store.delivered("d")  # active: there was no event yet
-    found = await store.undelivered("s")
-    assert [row.uid for row in found] == ["b", "a", "d"]
-    assert [row.uid for row in found if not row.result] == ["a", "d"]
-
-
-async def test_unannounced_is_what_may_have_a_part_of_any_scope(store):
-    assert await store.unannounced() == []
-    await begin(store, 3)
-    await store.append(records(4)[3])
-    await begin(store, 2, uid="x", id="x", scope="other")
-    await store.settle_records([end(0), end(1, reason=FailureReason.FETCH_ERROR)])
-    await store.announced("u", 0)
-    await store.announced("u", 2)  # it has not settled
-    left = [("u", 1), ("u", 2), ("u", 3), ("x", 0), ("x", 1)]
-    assert sorted(await store.unannounced()) == left
-
-
-async def test_records_are_unannounced_until_their_registration_is_delivered(store):
-    await begin(store, 2)
-    await begin(store, uid="x", id="x")
-    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    await store.announced("u", 0)
-    assert sorted(await store.unannounced()) == [("u", 1), ("x", 0)]
-    await store.delivered("u")
-    await store.delivered("x")  # active: there was no event yet
-    assert await store.unannounced() == [("x", 0)]
-
-
-async def test_unannounced_is_the_same_after_close_and_open(make_store, tmp_path):
-    first = make_store(tmp_path)
-    await first.open()
-    await begin(first, 2)
-    await first.settle_records([end(0)])
-    await first.announced("u", 0)
-    await first.close()
-    second = make_store(tmp_path)
-    await second.open()
-    assert await second.unannounced() == [("u", 1)]
-    await second.close()
-
-
-async def test_history_is_what_has_settled_newest_first_up_to_the_limit(store):
-    for uid in "abcd":
-        await begin(store, uid=uid, id=uid)
-    await begin(store, uid="x", id="x", scope="other")
-    for uid, at in [("b", 1.0), ("d", 3.0), ("a", 2.0), ("x", 9.0)]:
-        await store.settle(uid, Result.SUCCESS, NONE, at)
-    await store.delivered("b")
-    assert [row.uid for row in await store.history("s")] == ["d", "a", "b"]
-    assert [row.uid for row in await store.history("s", 2)] == ["d", "a"]
-    assert await store.history("s", 0) == []
-
-
-async def test_stored_bytes_adds_up_active_and_settled_of_all_scopes(store):
-    assert await store.stored_bytes() == 0
-    await begin(store, 2)
-    await begin(store, uid="x", id="x", scope="other")
-    await store.checkpoint([Mark("u", 0, 1, 100), Mark("x", 0, 1, 7)])
-    await store.settle_records([end(uid="x", stored=11)])
-    await store.settle("x", Result.SUCCESS, NONE, 1.0)
-    await store.checkpoint([Mark("u", 0, 1, 50), Mark("u", 1, 1, 2)])
-    assert await store.stored_bytes() == 63
-
-
-async def test_stored_bytes_falls_by_what_an_aborted_registration_had(store):
-    await begin(store, 2)
-    await begin(store, uid="x", id="x", scope="other")
-    marks = [Mark("u", 0, 1, 100), Mark("u", 1, 1, 7), Mark("x", 0, 1, 11)]
-    await store.checkpoint(marks)
-    await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    assert await store.stored_bytes() == 11
-
-
-async def test_a_cancelled_caller_does_not_take_its_statement_back(store):
-    await begin(store)
-    waiter = asyncio.ensure_future(store.checkpoint([Mark("u", 0, 1, 5)]))
-    await asyncio.sleep(0)
-    waiter.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiter
-    assert await downloaded(store) == 5

@@ -56,6 +56,7 @@ async def test_a_settled_or_unknown_record_cannot_be_claimed(store):
 
 
 async def test_a_released_record_is_pending_and_keeps_its_bytes(store):
+    """Behaviours 195, 199."""
     await begin(store)
     await store.checkpoint([Mark("u", 0, 1, 100)])
     assert await store.release("u", 0, 1) is KEPT
@@ -177,8 +178,12 @@ async def test_no_marks_have_no_verdicts(store):
 
 
 async def test_a_record_settles_with_its_response(store):
+    """Behaviour 195."""
     await begin(store)
-    success = end(stored=20, wire=12, size=20, head=HEAD, path="u/a", error="")
+    checksums = {"sha256": "ab" * 32, "md5": "cd" * 16}
+    success = end(
+        stored=20, wire=12, size=20, head=HEAD, path="u/a", checksums=checksums
+    )
     assert await store.settle_records([success]) == [KEPT]
     (record,) = await store.records("u")
     assert record == evolve(
@@ -190,6 +195,7 @@ async def test_a_record_settles_with_its_response(store):
         size=20,
         head=HEAD,
         path="u/a",
+        checksums=checksums,
     )
     assert await downloaded(store) == 20
 
@@ -213,36 +219,46 @@ async def test_a_settlement_without_a_response_leaves_the_one_kept_before(store)
 
 @pytest.mark.parametrize("attempt_ends", [False, True])
 @pytest.mark.parametrize("reason", FAILURES)
-async def test_a_record_that_failed_stores_nothing(store, reason, attempt_ends):
-    """Behaviour 6: nothing of it counts, whatever the settlement says."""
+@pytest.mark.parametrize("stored", [0, 25, 40])
+async def test_a_record_that_failed_stores_what_is_said(
+    store, reason, attempt_ends, stored
+):
     await begin(store, 2, download_total=100)
     await store.checkpoint([Mark("u", 0, 1, 40, 40), Mark("u", 1, 1, 60)])
     if attempt_ends:
         await store.release("u", 0, 1)
-    failed = end(reason=reason, stored=999, wire=3, error="why")
+    failed = end(reason=reason, stored=stored, wire=3, error="why")
     assert await store.settle_records([failed]) == [KEPT]
     (record, other) = await store.records("u")
     assert (record.failure_reason, record.error) == (reason, "why")
-    assert (record.stored, record.wire, other.stored) == (0, 43, 60)
-    assert await downloaded(store) == 60
-    assert await store.stored_bytes() == 60
+    assert (record.stored, record.wire, other.stored) == (stored, 43, 60)
+    assert await downloaded(store) == 60 + stored
+    assert await store.stored_bytes() == 60 + stored
 
 
-@pytest.mark.parametrize("stored", [0, 40])
 @pytest.mark.parametrize("reason", FAILURES)
-async def test_a_failure_drops_what_was_marked_even_if_it_says_as_much(
-    store, reason, stored
+async def test_what_a_failure_keeps_is_held_against_the_budget(store, reason):
+    """Behaviour 50: every settlement alike."""
+    await begin(store, download_total=100)
+    await store.checkpoint([Mark("u", 0, 1, 40)])
+    ends = [end(reason=reason, stored=101), end(reason=reason, stored=100)]
+    assert await store.settle_records(ends) == [OVER, KEPT]
+    assert await downloaded(store) == 100
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+async def test_a_failure_that_keeps_what_it_has_passes_a_budget_that_was_lowered(
+    store, reason
 ):
     await begin(store)
     await store.checkpoint([Mark("u", 0, 1, 40)])
-    await store.settle_records([end(reason=reason, stored=stored)])
-    assert (await store.records("u"))[0].stored == 0
-    assert await downloaded(store) == 0
+    await store.amend("u", download_total=10)
+    assert await store.settle_records([end(reason=reason, stored=40)]) == [KEPT]
 
 
 async def test_the_length_of_an_error_page_is_its_size_only(store):
     await begin(store, download_total=100)
-    page = end(reason=BAD_STATUS, stored=500, size=500, head=HEAD, path="u/0")
+    page = end(reason=BAD_STATUS, size=500, head=HEAD, path="u/0")
     assert await store.settle_records([page]) == [KEPT]
     (record,) = await store.records("u")
     assert (record.stored, record.size, record.path) == (0, 500, "u/0")
@@ -302,3 +318,37 @@ async def test_only_a_settled_record_is_announced(store):
     await store.announced("u", 0)
     await store.announced("u", 1)
     assert [record.announced for record in await store.records("u")] == [True, False]
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_records_are_announced_with_the_end_of_their_fetch(store, again):
+    await begin(store, 2)
+    await store.settle_records([end(0)])
+    if again:
+        await store.settle("u", Result.SUCCESS, NONE, 1.0)
+    verdict = await store.settle("u", Result.FAILURE, BAD_STATUS, 1.0, announced=[0])
+    assert verdict is (STALE if again else KEPT)
+    assert [record.announced for record in await store.records("u")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("uids", "first", "limit", "found"),
+    [
+        ("a", 0, 9, "a0 a1 a2"),
+        ("ab", 0, 9, "a0 a1 a2 b0 b1"),
+        ("ab", 0, 3, "a0 a1 a2"),
+        ("ab", 0, 4, "a0 a1 a2 b0"),
+        ("ab", 2, 9, "a2 b0 b1"),
+        ("ab", 3, 1, "b0"),
+        ("xb", 0, 9, "b0 b1"),
+        ("ab", 0, 0, ""),
+        ("", 0, 9, ""),
+    ],
+)
+async def test_records_of_many_come_a_piece_at_a_time(store, uids, first, limit, found):
+    for uid, count in (("a", 3), ("b", 2)):
+        await store.register(registration(uid, id=uid), records(count, uid))
+    rows = await store.records_of(list(uids), first=first, limit=limit)
+    assert [f"{row.uid}{row.index}" for row in rows] == found.split()
+    whole = [row for uid in uids for row in await store.records(uid)]
+    assert all(row in whole for row in rows)

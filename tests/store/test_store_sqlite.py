@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from scrapy_bgfetch.exceptions import StoreError
-from scrapy_bgfetch.model import RecordRow, RegistrationRow, Result
-from scrapy_bgfetch.store import rows, schema, statements
+from scrapy_bgfetch.model import Head, RecordRow, RegistrationRow, Result
+from scrapy_bgfetch.store import adding, forgetting, rows, schema, statements
 from scrapy_bgfetch.store.base import IdActive, Mark, Verdict
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
@@ -80,7 +81,8 @@ async def test_any_file_name_will_do(tmp_path, name):
     await store.open()
     await store.register(registration(), records(1))
     await store.close()
-    assert [file.name for file in tmp_path.iterdir()] == [name]
+    reserve = Path(name).stem + ".reserve"
+    assert {file.name for file in tmp_path.iterdir()} == {name, reserve}
 
 
 async def test_the_connection_is_set_up_for_safety_and_speed(store):
@@ -92,12 +94,20 @@ async def test_the_connection_is_set_up_for_safety_and_speed(store):
     assert await pragma(store, "application_id") == schema.APPLICATION_ID
 
 
-async def test_close_leaves_one_file_and_no_thread(path):
+async def test_a_durable_store_syncs_each_commit(path):
+    store = SQLiteStore(path, durable=True)
+    await store.open()
+    assert await pragma(store, "synchronous") == 2
+    await store.close()
+
+
+async def test_close_leaves_one_file_its_reserve_and_no_thread(path):
     store = SQLiteStore(path)
     await store.open()
     await store.register(registration(), records(1))
     await store.close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    left = {file.name for file in path.parent.iterdir()}
+    assert left == {path.name, "state.reserve"}
     assert "bgfetch-store" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -157,7 +167,8 @@ async def test_a_damaged_database_is_a_store_error(path):
     await store.register(registration(), records(500))
     await store.close()
     whole = path.read_bytes()
-    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    tail = 5 * 4096  # of records; the definitions of the tables come before
+    path.write_bytes(whole[:-tail] + b"\xff" * tail)
     store = SQLiteStore(path)
     await store.open()
     with pytest.raises(StoreError, match="malformed: move the file away"):
@@ -224,56 +235,14 @@ async def test_a_read_only_file_is_refused(open_folder):
         assert "make it writable" in await refusal(path)
 
 
-# -- migrations --------------------------------------------------------------------
-
-
-def test_every_older_version_can_be_migrated():
-    assert sorted(schema.MIGRATIONS) == list(range(1, schema.SCHEMA_VERSION))
-
-
-def add_column(con):
-    con.execute("ALTER TABLE registrations ADD COLUMN color TEXT DEFAULT 'red'")
-
-
-def break_down(con):
-    con.execute("UPDATE registrations SET color = 'blue'")
-    raise sqlite3.OperationalError("broken")
-
-
-@pytest.fixture
-async def version_1(path):
-    store = SQLiteStore(path)
-    await store.open()
-    await store.register(registration(), records(1))
-    await store.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as con:
-        yield con
-
-
-async def test_an_older_database_is_migrated_step_by_step(version_1):
-    steps = []
-    migrations = {
-        1: lambda con: (steps.append(1), add_column(con)),
-        2: lambda con: steps.append(2),
-    }
-    schema.prepare(version_1, version=3, migrations=migrations)
-    schema.prepare(version_1, version=3, migrations=migrations)
-    assert steps == [1, 2]
-    assert version_1.execute("SELECT uid, color FROM registrations").fetchall() == [
-        ("u", "red")
-    ]
-    assert version_1.execute("PRAGMA user_version").fetchone() == (3,)
-
-
-async def test_a_migration_that_fails_leaves_the_database_as_it_was(version_1):
-    before = list(version_1.iterdump())
-    with pytest.raises(sqlite3.OperationalError, match="broken"):
-        schema.prepare(version_1, version=3, migrations={1: add_column, 2: break_down})
-    assert list(version_1.iterdump()) == before
-    assert version_1.execute("PRAGMA user_version").fetchone() == (1,)
-
-
 # -- size --------------------------------------------------------------------------
+
+
+async def plan(store, query, values):
+    explain = "EXPLAIN QUERY PLAN " + query
+    return await store._run(
+        lambda con: [row["detail"] for row in con.execute(explain, values)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,21 +250,36 @@ async def test_a_migration_that_fails_leaves_the_database_as_it_was(version_1):
     [
         (statements.UNDELIVERED, ("s",), "registrations_undelivered"),
         (statements.HISTORY, ("s", 9), "registrations_history"),
-        (statements.ID_ACTIVE, ("s", "u"), "registrations_active"),
+        (adding.ID_ACTIVE, ("s", "u"), "registrations_active"),
+        (forgetting.COUNT, ("s",), "COVERING INDEX registrations_delivered"),
+        (forgetting.OLDEST, ("s", 0, 9), "registrations_delivered"),
         (statements.RECORDS, ("u",), "sqlite_autoindex_records_1"),
     ],
 )
 async def test_a_query_over_much_history_walks_an_index_in_its_order(
     store, query, values, index
 ):
-    plan = await store._run(
-        lambda con: [
-            row["detail"] for row in con.execute("EXPLAIN QUERY PLAN " + query, values)
-        ]
-    )
-    (step,) = plan  # no second step that sorts
+    (step,) = await plan(store, query, values)  # no second step that sorts
     assert step.startswith("SEARCH")
     assert index in step
+
+
+async def test_kept_bytes_are_found_by_their_id_without_a_scan(store):
+    first, second, *rest = await plan(store, statements.KEPT, ("s", "u"))
+    assert first.startswith("SEARCH")
+    assert "registrations_settled (scope=? AND id=?)" in first
+    assert second.startswith("SEARCH")
+    assert "records_kept (uid=?)" in second
+    assert not any("SCAN" in step for step in rest)
+
+
+async def test_parts_are_found_by_the_indexes_of_what_may_have_one(store):
+    steps = await plan(store, statements.PARTS, ())
+    reads = [step for step in steps if step.startswith(("SCAN", "SEARCH"))]
+    undelivered, theirs, kept = reads
+    assert "registrations_undelivered" in undelivered
+    assert theirs.startswith("SEARCH")
+    assert "records_kept" in kept
 
 
 async def test_a_settled_row_is_known_by_its_result(store):
@@ -304,3 +288,9 @@ async def test_a_settled_row_is_known_by_its_result(store):
     assert not values["active"]
     await store.register(settled, [])
     assert await store.history("s") == [settled]
+
+
+def test_of_a_head_only_what_came_is_kept():
+    head = Head("https://example.org/", 200, (("A", "b"), ("a", "c")))
+    said = {"url": head.url, "status": 200, "headers": [["A", "b"], ["a", "c"]]}
+    assert json.loads(rows.head_json(head)) == said

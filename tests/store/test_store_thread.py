@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import sqlite3
-import subprocess
 import threading
 from contextlib import closing
 
@@ -13,7 +12,7 @@ import pytest
 
 from scrapy_bgfetch.exceptions import StoreError
 from scrapy_bgfetch.model import RecordRow, RegistrationRow
-from scrapy_bgfetch.store import rows, statements
+from scrapy_bgfetch.store import adding, rows
 from scrapy_bgfetch.store.base import Mark, Verdict
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
@@ -80,6 +79,24 @@ async def test_what_waits_together_is_committed_together(store):
     assert await asyncio.gather(*marks) == [[Verdict.KEPT]] * 32
     await first
     assert said.count("COMMIT") <= 2  # the one that held the thread, and the group
+
+
+async def test_what_comes_in_one_turn_of_the_event_loop_is_committed_together(store):
+    await store.register(registration(), records(32))
+    said = await trace(store)
+    await asyncio.gather(*(store.claim("u", index) for index in range(32)))
+    assert said.count("COMMIT") == 1
+
+
+async def test_what_came_in_the_turn_of_the_end_is_committed(path):
+    store = SQLiteStore(path)
+    await store.open()
+    await store.register(registration(), records(1))
+    claim = asyncio.ensure_future(store.claim("u", 0))
+    close = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    await close
+    assert await claim == 1
 
 
 async def test_one_that_raises_in_a_group_is_undone_alone(store):
@@ -175,32 +192,6 @@ async def group_that_fails(store):
     return await asyncio.gather(*waiters, return_exceptions=True)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk is not permitted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-async def test_a_full_disk_fails_the_whole_group_and_keeps_nothing_of_it(small_disk):
-    store = SQLiteStore(small_disk / "state.sqlite")
-    await store.open()
-    await store.register(registration(), records(1))
-    outcomes = await group_that_fails(store)
-    assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
-    assert all("full: free some space" in str(outcome) for outcome in outcomes)
-    assert await store.claim("u", 0) == 1  # the claim of the group was not kept
-    assert await store.get("v") is None
-    await store.close()
-
-
 async def test_a_commit_that_the_system_refuses_fails_the_whole_group(store):
     await store.register(registration(), records(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -220,17 +211,12 @@ async def test_a_commit_that_leaves_its_transaction_open_is_rolled_back(store):
 
     def break_a_reference(con):
         con.execute("PRAGMA defer_foreign_keys = ON")
-        con.execute(statements.INSERT_RECORD, values)
+        con.execute(adding.INSERT_RECORD, values)
 
     with pytest.raises(StoreError, match="FOREIGN KEY"):
         await store._run(break_a_reference)
     assert await store.records("nobody") == []
     await store.register(registration(), records(1))
-
-
-async def test_a_full_disk_at_open_is_a_store_error(small_disk):
-    (small_disk / "filler").write_bytes(b"x" * (2**20 - 3 * 4096))
-    await refusal(small_disk / "state.sqlite")
 
 
 async def test_a_database_that_another_process_holds_is_a_store_error(path, store):
