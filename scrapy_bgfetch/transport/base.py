@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
     from scrapy import Request
 
     from scrapy_bgfetch.model import Head
@@ -15,12 +17,25 @@ class TransportError(Exception):
 
     :ivar temporary: whether the same request may work later: name resolution,
         refused or reset connections, time-outs, a body that ended early. Not so
-        a certificate that does not verify.
+        a certificate that does not verify, or an address that the settings block.
     """
 
     def __init__(self, message: str, *, temporary: bool) -> None:
         super().__init__(message)
         self.temporary = temporary
+
+
+class Upload(Protocol):
+    """The body of a request.
+
+    :ivar size: its length in bytes.
+    """
+
+    size: int
+    pieces: Callable[[], AsyncGenerator[bytes, None]]
+
+    def sent(self, count: int) -> None:
+        """So many more bytes were handed to the network."""
 
 
 class Exchange(Protocol):
@@ -45,8 +60,11 @@ class Exchange(Protocol):
 class Transport(Protocol):
     """An HTTP client. It follows no redirects, keeps no cookies, decodes nothing."""
 
-    async def open(self, request: Request) -> Exchange:
+    async def open(self, request: Request, upload: Upload | None = None) -> Exchange:
         """Send the request and wait for the head of the answer.
+
+        Its body is ``upload``, which is sent once at most; what its pieces raise is
+        raised. Without one there is no body. Call it in an asyncio task of its own.
 
         :raises TransportError: there was no answer.
         """
