@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from scrapy.http import Headers
 
 from scrapy_bgfetch.model import Head
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from scrapy.http import Response
+
+    from scrapy_bgfetch.transport.base import Exchange
 
 
 @define
@@ -33,18 +34,41 @@ class Answered:
         pass
 
 
-def exposed(head: Head) -> Headers:
+class Pushback:
+    """An exchange of which some bytes were read too many: they come first."""
+
+    def __init__(self, exchange: Exchange, data: bytes) -> None:
+        self._exchange = exchange
+        self._data = data
+        self.head = exchange.head
+        self.protocol = exchange.protocol
+        self.ip_address = exchange.ip_address
+        self.certificate = exchange.certificate
+
+    async def read(self) -> bytes:
+        data, self._data = self._data, b""
+        return data or await self._exchange.read()
+
+    def close(self) -> None:
+        self._exchange.close()
+
+
+def exposed(head: Head) -> dict[str, list[bytes]]:
     """Return the fields for the downloader middlewares, which get no coded body."""
     return headers_of(head, {"content-encoding"})
 
 
-def headers_of(head: Head, hidden: AbstractSet[str]) -> Headers:
-    """Return the fields of a head, without those of the hidden lower-case names."""
+def headers_of(head: Head, hidden: AbstractSet[str]) -> dict[str, list[bytes]]:
+    """Return the fields of a head, without those of the hidden lower-case names.
+
+    They are what a Response makes its headers of.
+    """
     fields: dict[str, list[bytes]] = {}
     for name, value in head.headers:
-        if name.lower() not in hidden:
-            fields.setdefault(name.lower(), []).append(value.encode("latin-1"))
-    return Headers(fields)
+        key = name.lower()
+        if key not in hidden:
+            fields.setdefault(key, []).append(value.encode("latin-1"))
+    return fields
 
 
 def head_of(response: Response) -> Head:

@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
-from scrapy_bgfetch.bodies.decoding import Decoder, make_decoder
-from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.model import FailureReason
 from scrapy_bgfetch.perform.answers import Answered, exposed, head_of
+from scrapy_bgfetch.perform.attempt_log import AttemptLog
+from scrapy_bgfetch.perform.intake import Intake
+from scrapy_bgfetch.perform.lines import host_of
 from scrapy_bgfetch.perform.outcome import (
     REFUSALS,
     Again,
     Failed,
     Outcome,
-    OverBudget,
     outcome_of,
     refused,
 )
 from scrapy_bgfetch.perform.requests import attempt_request
-from scrapy_bgfetch.perform.slots import host_of
-from scrapy_bgfetch.rules.budget import announced_excess, would_exceed
+from scrapy_bgfetch.perform.revalidation import condition, confirmed, earlier_file
+from scrapy_bgfetch.perform.sending import file_body, sending_of
+from scrapy_bgfetch.rules.asking import ask, stored_of
+from scrapy_bgfetch.rules.hosts import allows
 from scrapy_bgfetch.rules.resume import (
     Append,
-    Decision,
     Fail,
     Replace,
     RetryLater,
-    after_body,
     decide,
     discards,
-    range_fields,
-    stored_of,
 )
-from scrapy_bgfetch.store.base import Mark
+from scrapy_bgfetch.rules.validation import shown_url
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scrapy import Request
 
-    from scrapy_bgfetch.bodies.local import PartFile
     from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import LiveRecord
+    from scrapy_bgfetch.rules.asking import Stored
     from scrapy_bgfetch.transport.base import Transport
 
 HEAD_FLAG = "bgfetch"
@@ -58,10 +54,6 @@ class AttemptClosed(IgnoreRequest):
     """The attempt was interrupted before its request reached the network."""
 
 
-class _Overlong(Exception):  # noqa: N818
-    """The body goes on after the length that was promised for it."""
-
-
 class Attempt:
     """One try at a record.
 
@@ -69,14 +61,23 @@ class Attempt:
     request in, :meth:`answer` meets it at the download handler.
     """
 
-    def __init__(self, context: Context, record: LiveRecord, number: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        record: LiveRecord,
+        number: int,
+        log: AttemptLog,
+        token: str | None = None,
+    ) -> None:
         self._context = context
         self._record = record
-        self._number = number
+        self._log = log
         self._exchange: Exchange | None = None
         self._opening: asyncio.Future[Exchange] | None = None
         self._closed = False
-        self.token = f"{record.row.uid}/{record.index}/{number}"
+        self._number = number
+        self._others = 0
+        self.token = token or f"{record.row.uid}/{record.index}/{number}"
 
     async def run(self) -> Outcome:
         """Make the attempt.
@@ -85,6 +86,7 @@ class Attempt:
         stay.
         """
         self._context.attempts[self.token] = self
+        self._context.asking.add(self.token)
         try:
             return await self._run()
         except TransportError as error:
@@ -94,8 +96,29 @@ class Attempt:
         except REFUSALS as error:
             return refused(error)
         finally:
-            self._context.attempts.pop(self.token, None)
-            self.close()
+            self.end()
+
+    def beside(self) -> Attempt:
+        """Return what makes another connection of the same attempt, and is to end."""
+        self._others += 1
+        number, token = self._number, f"{self.token}/{self._others}"
+        log = AttemptLog(number, self._record.stored, self._record.wire)
+        self._context.asking.add(token)
+        return Attempt(self._context, self._record, number, log, token)
+
+    async def open(self, fields: dict[str, str]) -> Exchange:
+        """Ask with these fields, and return what answers; :meth:`end` closes it.
+
+        :raises Exception: nothing answers, or somebody refuses it.
+        """
+        self._context.attempts[self.token] = self
+        return await self._ask(fields)
+
+    def end(self) -> None:
+        """Close it, and forget it."""
+        self._context.attempts.pop(self.token, None)
+        self._context.asking.discard(self.token)
+        self.close()
 
     def close(self) -> None:
         """Close its connection, and refuse to open another."""
@@ -104,12 +127,29 @@ class Attempt:
             self._opening.cancel()
         self._drop_exchange()
 
+    def check(self, request: Request) -> None:
+        """Check, before it is sent, that a request may go where it goes.
+
+        :raises TransportError: it is outside of ``allowed_hosts``.
+        """
+        allowed = self._record.group.options.allowed_hosts
+        if allowed is not None and not allows(allowed, request.url):
+            raise TransportError(
+                f"{shown_url(request.url)} is outside of allowed_hosts "
+                f"({', '.join(allowed)}): nothing was sent there. Add its "
+                "host when it may be fetched from.",
+                temporary=False,
+            )
+
     async def answer(self, request: Request, transport: Transport) -> Response:
         """Ask the server, at the far end of the downloader, and return the head.
 
         The body of a 2xx answer stays on the wire until :meth:`run` reads it;
         any other body comes with the response, cut to BGFETCH_ERROR_BODY_MAXSIZE.
+
+        :raises TransportError: there is no answer, or :meth:`check` refuses it.
         """
+        self.check(request)
         exchange = await self._open(request, transport)
         self._exchange = exchange
         if self._closed:
@@ -135,7 +175,10 @@ class Attempt:
         self._drop_exchange()
         if self._closed:
             raise AttemptClosed("the attempt was interrupted")
-        self._opening = asyncio.ensure_future(transport.open(request))
+        self._log.asks(request.url)
+        upload = sending_of(request, self._record, self._context.bodies)
+        self._record.begun = True
+        self._opening = asyncio.ensure_future(transport.open(request, upload))
         try:
             return await self._opening
         except asyncio.CancelledError:
@@ -163,29 +206,46 @@ class Attempt:
         return bytes(body[:limit])
 
     async def _run(self) -> Outcome:
-        record = self._record
-        head = record.head if record.stored else None
-        stored = stored_of(record.stored, head, record.size, record.encoded)
-        fields = range_fields(stored)
-        exchange = await self._ask(fields)
-        await self._count_upload()
-        head = exchange.head
-        decision = decide(stored, head, ranged="Range" in fields)
+        record, settings = self._record, self._context.settings
+        await self._check_upload()
+        stored = self._resumable()
+        asked = ask(stored, settings.resume_without_validator)
+        previous = earlier_file(self._context, record)
+        self._log.fields = {**asked.fields, **condition(previous)}
+        exchange = await self._ask(self._log.fields)
+        head = self._log.head = exchange.head
+        if previous is not None and head.status == 304:
+            return await confirmed(self._context, record, previous, head)
+        decision = decide(stored, head, asked)
         if isinstance(decision, (Append, Replace)):
             if discards(stored, decision) and not self._spend_restart():
                 decision = Fail(FailureReason.FETCH_ERROR, _TOO_OFTEN)
             else:
-                decision = await self._body(decision, exchange)
+                self._log.takes(decision)
+                intake = Intake(self._context, record, self.beside)
+                decision = await intake.take(decision, exchange)
         body = exchange.body if isinstance(exchange, Answered) else b""
         return outcome_of(decision, head, body)
 
-    async def _count_upload(self) -> None:
-        """Count the request's body as sent, once (118)."""
-        record, group = self._record, self._record.group
-        if record.request is not None and record.request.body and not record.sent:
-            record.sent = True
-            group.uploaded += len(record.request.body)
-            await self._context.store.amend(group.uid, uploaded=group.uploaded)
+    def _resumable(self) -> Stored:
+        """Return what is stored and can be gone on with: an upload begins anew."""
+        record = self._record
+        if record.row.method != "GET" or not record.stored:
+            return stored_of(0, None, record.size, record.encoded)
+        until = record.segments.open[0].end if record.segments is not None else None
+        return stored_of(
+            *(record.front, record.head, record.size, record.encoded),
+            until=until if until != record.size else None,
+        )
+
+    async def _check_upload(self) -> None:
+        """Look at the file that will be sent, before anything is (219).
+
+        :raises UploadChanged: it is not what it was.
+        """
+        body = file_body(self._record, self._context.bodies)
+        if body is not None:
+            await asyncio.to_thread(body.check)
 
     def _spend_restart(self) -> bool:
         record = self._record
@@ -193,13 +253,6 @@ class Attempt:
         if left is not None:
             record.budgets = left
         return left is not None
-
-    async def _body(self, decision: Append | Replace, exchange: Exchange) -> Decision:
-        head = exchange.head
-        self._refuse_early(head, decision)
-        decoder = make_decoder(head.get("Content-Encoding"))
-        await self._begin(decision, head, encoded=decoder is not None)
-        return await self._take(decision, exchange, decoder)
 
     async def _ask(self, fields: dict[str, str]) -> Exchange:
         """Send the request through the downloader and return what answered."""
@@ -214,9 +267,14 @@ class Attempt:
             # The downloader goes on to its end; nobody waits for it any more.
             download.add_done_callback(_forget)
             raise
+        except ValueError as error:  # of RedirectMiddleware, for what is no URL
+            raise IgnoreRequest(f"its redirect cannot be followed, {error}") from error
+        finally:
+            self._context.asking.discard(self.token)
         if HEAD_FLAG in response.flags and self._exchange is not None:
             return self._exchange
         self._drop_exchange()
+        self._log.asks(response.url)
         return Answered(head_of(response), response.body)
 
     def _drop_exchange(self) -> None:
@@ -224,135 +282,8 @@ class Attempt:
         if exchange is not None:
             exchange.close()
 
-    def _refuse_early(self, head: Head, decision: Append | Replace) -> None:
-        record, group = self._record, self._record.group
-        others = group.downloaded - record.stored
-        excess = announced_excess(group.download_total, others, head, decision)
-        if excess:
-            raise OverBudget(
-                f"{record.url} announces {excess} bytes more than are left of the "
-                f"download_total of {group.download_total} bytes. {_BUDGET_ADVICE}"
-            )
-
-    async def _begin(
-        self, decision: Append | Replace, head: Head, *, encoded: bool
-    ) -> None:
-        """Keep the head that the bytes belong to, and show it (48, 79)."""
-        record = self._record
-        if isinstance(decision, Append):
-            record.size = decision.complete_length
-        else:
-            record.size = None if encoded else decision.length
-        if _starts_over(decision) or record.head is None:
-            record.head, record.encoded = head, encoded
-        if _starts_over(decision):
-            await self._forget_bytes()
-        record.head_kept = False
-        assert record.group.delegate is not None
-        await record.group.delegate.response_started(record)
-        record.wake()
-
-    async def _forget_bytes(self) -> None:
-        """Let the state forget the old bytes before new ones can follow them."""
-        record = self._record
-        record.drop_bytes()
-        if record.marked:
-            record.marked = 0
-            mark = Mark(record.row.uid, record.index, self._number, stored=0)
-            await self._context.store.checkpoint([mark])
-
-    async def _take(
-        self, decision: Append | Replace, exchange: Exchange, decoder: Decoder | None
-    ) -> Decision:
-        record = self._record
-        part = self._context.bodies.open_part(record.part, record.stored)
-        before = record.stored
-        clean, broken = True, ""
-        try:
-            _check_part(part, record)
-            await self._copy(exchange, decoder, part, _limit(decision))
-            if decoder is not None:
-                decoder.finish()
-        except _Overlong:
-            return after_body(_limit(decision) + 1, decision, received=1, clean=True)
-        except TransportError as error:
-            if not error.temporary:
-                raise
-            clean, broken = False, str(error)
-        finally:
-            self._count(part.length - record.stored)
-            part.close()
-        received = max(record.stored - before, 0)
-        then = after_body(record.stored, decision, received=received, clean=clean)
-        if broken and isinstance(then, RetryLater):
-            return RetryLater(broken, None)
-        return then
-
-    async def _copy(
-        self, exchange: Exchange, decoder: Decoder | None, part: PartFile, limit: int
-    ) -> None:
-        """The hot path: what arrives is counted, checked and written, no more."""
-        record, group, read = self._record, self._record.group, exchange.read
-        breath = record.stored + _BREATH
-        while data := await read():
-            record.wire += len(data)
-            pieces = _whole(data) if decoder is None else decoder.feed(data)
-            for piece in pieces:
-                if record.stored + len(piece) > limit:
-                    raise _Overlong
-                if would_exceed(group.download_total, group.downloaded, len(piece)):
-                    raise self._over_budget()
-                part.write(piece)
-                record.stored += len(piece)
-                group.downloaded += len(piece)
-                if record.stored > breath:  # one read can decode to very much
-                    breath = record.stored + _BREATH
-                    await asyncio.sleep(0)
-            if record.waited_for:
-                record.wake()
-
-    def _count(self, missing: int) -> None:
-        """Count bytes of a write that failed half-way."""
-        self._record.stored += missing
-        self._record.group.downloaded += missing
-
-    def _over_budget(self) -> OverBudget:
-        group = self._record.group
-        return OverBudget(
-            f"The next bytes of {self._record.url} would take the background fetch "
-            f"{group.row.id!r} over its download_total of {group.download_total} "
-            f"bytes; {group.downloaded} are stored. {_BUDGET_ADVICE}"
-        )
-
-
-_BREATH = 8 * 1024 * 1024  # bytes
-_BUDGET_ADVICE = "Raise download_total, or take files out of the group."
-
 
 _TOO_OFTEN = "it had to start again from its first byte too often (BGFETCH_RESTARTS)"
-
-
-def _starts_over(decision: Append | Replace) -> bool:
-    return isinstance(decision, Replace) or decision.at == 0
-
-
-def _limit(decision: Append | Replace) -> int:
-    """Return how many bytes may be stored when the body has ended."""
-    end = decision.until if isinstance(decision, Append) else decision.length
-    return sys.maxsize if end is None else end
-
-
-def _whole(data: bytes) -> Iterator[bytes]:
-    yield data
-
-
-def _check_part(part: PartFile, record: LiveRecord) -> None:
-    if part.length < record.stored:
-        raise TransportError(
-            f"the part file of {record.url} has lost bytes: {part.length} of "
-            f"{record.stored} are left.",
-            temporary=True,
-        )
 
 
 def _forget(download: asyncio.Future[Any]) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from scrapy_bgfetch.exceptions import InvalidStateError, StoreError, SuspendedError
+from scrapy_bgfetch.exceptions import InvalidStateError, StoreError
 from scrapy_bgfetch.model import FailureReason
+from scrapy_bgfetch.perform.hold import Hold
 from scrapy_bgfetch.perform.records import Records
 from scrapy_bgfetch.perform.slots import Slots
-from scrapy_bgfetch.rules.reasons import first_of, result_of
+from scrapy_bgfetch.perform.ticker import Ticker
+from scrapy_bgfetch.perform.waiters import release, settled, tell_suspended
+from scrapy_bgfetch.rules.reasons import first_of, result_of, why_aborted
 from scrapy_bgfetch.store.base import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import Group, LiveRecord
+    from scrapy_bgfetch.perform.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -47,38 +50,59 @@ class Performer:
         self._idle = idle
         self._broken = broken
         total = context.settings.concurrent_records
-        self._slots = Slots(total, host_limit, self._start)
-        self._records = Records(context, failed=self._failed, waiting=self._wait_turn)
+        self._slots = Slots(total, host_limit, self._start, context.extras)
+        self._hold = Hold(context.space, self._stop_all, self._go_on)
+        self._records = Records(
+            context,
+            failed=self._failed,
+            waiting=self._wait_turn,
+            full=self._hold.begin,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._ticker: asyncio.Task[None] | None = None
-        self._progress: dict[str, asyncio.Task[None]] = {}
+        self._ticker = Ticker(context, self._records, self._spawn)
         self.groups: dict[str, Group] = {}
         self.suspended = False
 
     def open(self) -> None:
         """Let downloads begin."""
-        self._slots.open = True
-        self._ticker = asyncio.ensure_future(self._tick())
-        self._slots.pump()
+        self._ticker.start()
+        self._go_on()
 
     def add(self, group: Group) -> None:
-        """Perform a background fetch, new or taken up from an earlier run."""
+        """Perform a new background fetch."""
+        self.admit(group)
+        if not group.suspended:
+            for record in group.records:
+                self.take_up(record)
+            self._maybe_end(group)
+
+    def admit(self, group: Group) -> None:
+        """Take a background fetch in, and let none of its records begin yet."""
         loop = asyncio.get_running_loop()
         group.freed, group.finished = loop.create_future(), loop.create_future()
         self.groups[group.uid] = group
-        self._publish_left(group)
+        if group.ending:
+            group.freed.set_result(None)
         if self.suspended:
             self._suspend(group)
+            tell_suspended(group)
+
+    async def go_on(self, group: Group, turns: Turns) -> None:
+        """Go on with one of an earlier run, which was admitted."""
+        if group.suspended:
             return
-        if group.ending:
-            self._spawn(self._finish(group, group.failure_reason))
+        if group.row.result:
+            self._spawn(self._to_end(group, self._finish(group, group.failure_reason)))
             return
         for record in group.records:
-            if record.settled:
-                self._failed(record, record.failure_reason)
-        for record in group.records:
-            self.take_up(record)
-        self._maybe_end(group)
+            self._failed(record, record.failure_reason)
+        with self.growing(group):
+            for record in tuple(group.records):
+                if group.ending or group.suspended:
+                    return  # whoever ends it looks after its records
+                self.take_up(record)
+                if turns.over:
+                    await turns.next()
 
     def close_group(self, group: Group) -> None:
         """No more requests will join: it settles with those that it has."""
@@ -90,17 +114,38 @@ class Performer:
         group.expected = min(len(group.records), group.expected or len(group.records))
         self._maybe_end(group)
 
+    @contextmanager
+    def growing(self, group: Group) -> Iterator[None]:
+        """Let no group end because all of its records have, while more are added."""
+        group.unannounced += 1
+        try:
+            yield
+        finally:
+            group.unannounced -= 1
+            self._maybe_end(group)
+
+    def reprioritize(self, group: Group, before: int) -> None:
+        """Take note of another priority than it had before."""
+        self._slots.moved(group, before)
+
     async def abort(self, group: Group) -> bool:
         """Abort; False when it had ended already (71).
 
         When this returns the id is free and the transfers have been cut.
+
+        :raises InvalidStateError: it is being registered and may be refused.
+        :raises SuspendedError: the spider is closing, it goes on next time.
         """
-        if not self._claim_end(group):
-            return False
-        self._spawn(self._end(group, FailureReason.ABORTED))
-        assert group.freed is not None
-        await asyncio.shield(group.freed)  # whoever gives up waiting stops nothing
-        return True
+        if not (group.ending or group.freed):
+            raise InvalidStateError(
+                f"{group.row.id!r} is not registered yet: raise to refuse it."
+            )
+        first = self._claim_end(group)
+        if first:
+            self._spawn(self._to_end(group, self._end(group, FailureReason.ABORTED)))
+        if group.freed is not None:
+            await asyncio.shield(group.freed)  # whoever gives up waiting stops nothing
+        return first
 
     async def pause(self, group: Group) -> None:
         """Stop its bytes and keep them, until :meth:`resume` (56)."""
@@ -108,11 +153,12 @@ class Performer:
         group.paused = True
         for record in group.records:
             record.interrupt()
+        self._ticker.report(group)
         await self._context.store.amend(group.uid, paused=True)
 
     async def resume(self, group: Group) -> None:
-        """Go on after :meth:`pause`."""
-        self._check_pausable(group)
+        """Go on after :meth:`pause`, or for the first time (87, B23)."""
+        self._check_active(group)
         group.paused = False
         await self._context.store.amend(group.uid, paused=False)
         for record in group.records:
@@ -123,6 +169,8 @@ class Performer:
         if not self.suspended:
             self.suspended = True
             self._slots.open = False
+            self._hold.end()
+            self._context.store.hurry()
             for group in self.groups.values():
                 self._suspend(group)
         tasks = {task for task in self._tasks if task is not asyncio.current_task()}
@@ -132,40 +180,31 @@ class Performer:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=_PATIENCE)
-        if self._ticker is not None:
-            self._ticker.cancel()
+        self._ticker.stop()
         for group in self.groups.values():
-            await self._guard(self._flush(group))
+            tell_suspended(group)
+            await self._guard(self._context.ledger.announced(group))
 
-    async def _flush(self, group: Group) -> None:
-        """Write which records were announced: many at a time."""
-        indexes, group.to_announce = group.to_announce, []
-        if indexes:
-            await self._context.store.announced(group.uid, *indexes)
+    def _stop_all(self) -> None:
+        self._slots.open = False
+        for record in self._records.active:
+            if record.row.method == "GET":
+                record.interrupt()
+                self._ticker.report(record.group)
+
+    def _go_on(self) -> None:
+        self._slots.open = not self.suspended
+        self._slots.pump()
 
     @staticmethod
     def _suspend(group: Group) -> None:
         group.suspended = True
         for record in group.records:
             record.interrupt()
+            record.stop_digests()
             record.wake()
-        for waited_for in (group.freed, group.finished):
-            if waited_for is not None and not (group.ending or waited_for.done()):
-                waited_for.set_exception(_suspended(group))
-                waited_for.exception()  # nobody has to be waiting for it
-
-    def _publish_left(self, group: Group) -> None:
-        """Rename or drop the part files that an earlier run settled, and no more."""
-        bodies = self._context.bodies
-        for record in group.records:
-            if record.announced or not record.settled:
-                continue
-            if record.path is None:
-                bodies.discard(record.part)
-            elif bodies.has_part(record.part):
-                bodies.publish(record.part, record.path)
-
-    # -- records -----------------------------------------------------------------
+        if not group.ending:
+            tell_suspended(group)
 
     def take_up(self, record: LiveRecord) -> None:
         """Go on with one record, wherever it is in its life."""
@@ -193,7 +232,7 @@ class Performer:
             record.task = None
             record.wake()
             self._slots.done(record)
-            self._wait_turn(record)
+        self._wait_turn(record)
 
     async def _attempt(self, record: LiveRecord) -> bool:
         """Make an attempt; whatever is unforeseen in it is the record's failure."""
@@ -214,10 +253,9 @@ class Performer:
             group.first_failure, reason, settled=group.ending
         )
         fatal = reason is FailureReason.DOWNLOAD_TOTAL_EXCEEDED
-        if (fatal or group.row.options.get("fail_fast")) and self._claim_end(
-            group, spare=record
-        ):
-            self._spawn(self._end(group, group.first_failure, after=record))
+        if (fatal or group.options.fail_fast) and self._claim_end(group, spare=record):
+            end = self._end(group, group.first_failure, after=record)
+            self._spawn(self._to_end(group, end))
 
     async def _announce_again(self, record: LiveRecord) -> None:
         """Call the hooks that an earlier run did not come to."""
@@ -236,15 +274,13 @@ class Performer:
         group.unannounced -= 1
         self._maybe_end(group)
 
-    # -- groups ------------------------------------------------------------------
-
     def _maybe_end(self, group: Group) -> None:
         if group.unannounced:
             return
         if not group.complete:
             self._idle()  # only an idle spider knows that no more will join
         elif self._claim_end(group):
-            self._spawn(self._end(group, group.first_failure))
+            self._spawn(self._to_end(group, self._end(group, group.first_failure)))
 
     def _claim_end(self, group: Group, *, spare: LiveRecord | None = None) -> bool:
         """Be the one who ends the group: everything else of it stops now."""
@@ -254,7 +290,19 @@ class Performer:
         for record in group.records:
             if record is not spare:
                 record.interrupt()
+                record.stop_digests()
         return True
+
+    async def _to_end(self, group: Group, end: Coroutine[Any, Any, None]) -> None:
+        """Leave a group to the next run whose end met what is unforeseen."""
+        try:
+            await end
+        except StoreError:
+            raise
+        except Exception:
+            self.groups.pop(group.uid, None)
+            self._idle()
+            raise
 
     async def _end(
         self, group: Group, reason: FailureReason, after: LiveRecord | None = None
@@ -262,19 +310,15 @@ class Performer:
         """End a group that is claimed: settle it, then deliver its outcome."""
         try:
             if after is not None:
-                await _wait_settled(after)
+                await settled(after)
             await self._settle(group, reason)
         finally:
-            _release_waiters(group, group.freed)
+            release(group, group.freed)
         await self._finish(group, reason)
 
     async def _settle(self, group: Group, reason: FailureReason) -> None:
         """Keep the outcome; the id is free from here on (33, 34, 72)."""
-        await self._flush(group)
-        group.settled_at = time.time()
-        verdict = await self._context.store.settle(
-            group.uid, result_of(reason), reason, group.settled_at
-        )
+        verdict = await self._context.ledger.settle(group, reason)
         if verdict is not Verdict.KEPT:
             raise StoreError(
                 f"the background fetch {group.row.id!r} was settled by somebody else."
@@ -293,11 +337,12 @@ class Performer:
             if not record.settled:
                 record.drop_bytes()
                 self._context.bodies.discard(record.part)
-                record.settle(FailureReason.ABORTED, _aborted(reason))
+                self._context.bodies.uploads.discard(record.upload)
+                record.settle(FailureReason.ABORTED, why_aborted(reason))
         group.failure_reason, group.result = reason, result_of(reason)
         assert group.delegate is not None
         group.delegate.updated()
-        _release_waiters(group, group.finished)
+        release(group, group.finished)
         for record in group.records:
             if not record.announced:
                 await self._announce(record)
@@ -305,54 +350,30 @@ class Performer:
 
     async def _deliver(self, group: Group) -> None:
         assert group.delegate is not None
-        progress = self._progress.pop(group.uid, None)
-        if progress is not None:
-            await asyncio.wait({progress})
-        await self._flush(group)
-        await group.delegate.settled()
+        await self._ticker.reported(group)
+        await self._context.ledger.announced(group)
+        try:
+            await group.delegate.settled()
+        finally:
+            group.records_available = False
         await self._context.store.delivered(group.uid)
-        group.records_available = False
         self.groups.pop(group.uid, None)
+        self._context.space.settled(group.downloaded)
         if not self.groups:
             self._idle()
 
     @staticmethod
-    def _check_pausable(group: Group) -> None:
+    def _check_active(group: Group) -> None:
         if group.ending:
             raise InvalidStateError(f"{group.row.id!r} has ended already.")
+
+    def _check_pausable(self, group: Group) -> None:
+        self._check_active(group)
         if any(r.row.method != "GET" for r in group.records):
             raise InvalidStateError(
                 f"{group.row.id!r} cannot be paused: only a background fetch whose "
                 "requests are all GET can."
             )
-
-    # -- time --------------------------------------------------------------------
-
-    async def _tick(self) -> None:
-        settings = self._context.settings
-        checkpoint_at, checkpoint = 0.0, None
-        while True:
-            await asyncio.sleep(settings.progress_interval)
-            for group in {record.group for record in self._records.active}:
-                self._report(group)
-                if group.to_announce:
-                    self._spawn(self._flush(group))
-            if time.monotonic() < checkpoint_at or (
-                checkpoint and not checkpoint.done()
-            ):
-                continue
-            checkpoint_at = time.monotonic() + settings.checkpoint_interval
-            checkpoint = self._spawn(self._records.checkpoint())
-
-    def _report(self, group: Group) -> None:
-        if group.downloaded == group.reported or group.uid in self._progress:
-            return
-        if group.ending or group.delegate is None:
-            return
-        group.reported = group.downloaded
-        task = self._spawn(group.delegate.progress())
-        self._progress[group.uid] = task
-        task.add_done_callback(lambda _: self._progress.pop(group.uid, None))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guard(work))
@@ -367,32 +388,3 @@ class Performer:
             self._broken(error)
         except Exception:
             logger.exception("A background fetch met an unexpected error.")
-
-
-def _aborted(reason: FailureReason) -> str:
-    if reason is FailureReason.ABORTED:
-        return "The background fetch was aborted."
-    return f"The background fetch ended with {reason}."
-
-
-def _release_waiters(group: Group, waited_for: asyncio.Future[None] | None) -> None:
-    """Wake those who wait; after an exception they are told to try again."""
-    if waited_for is None or waited_for.done():
-        return
-    if sys.exc_info()[0] is None:
-        waited_for.set_result(None)
-    else:
-        waited_for.set_exception(_suspended(group))
-        waited_for.exception()  # nobody has to be waiting for it
-
-
-def _suspended(group: Group) -> SuspendedError:
-    return SuspendedError(
-        f"the spider is closing: the background fetch {group.row.id!r} is suspended "
-        "and goes on when the spider is started again."
-    )
-
-
-async def _wait_settled(record: LiveRecord) -> None:
-    while not record.settled and record.task is not None:
-        await record.changed()

@@ -7,7 +7,6 @@ in the store; what is here is rebuilt from there.
 from __future__ import annotations
 
 import asyncio
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
@@ -20,17 +19,30 @@ from scrapy_bgfetch.model import (
     RegistrationRow,
     Result,
 )
+from scrapy_bgfetch.perform.pacing import RateLimit
+from scrapy_bgfetch.rules.fetch_options import KeptOptions, kept_in
 from scrapy_bgfetch.rules.file_names import (
     collision_key,
     folder_name,
+    folders_of,
     part_name,
     unique_name,
 )
+from scrapy_bgfetch.rules.pace import rate_limit_of
+from scrapy_bgfetch.rules.record_options import INTEGRITY
+from scrapy_bgfetch.rules.revalidation import PREVIOUS, Previous
+from scrapy_bgfetch.rules.segments import Segments, front_of
+from scrapy_bgfetch.rules.uploads import UPLOAD, may_repeat, upload_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
 
+    from scrapy_bgfetch.bodies.digests import Digests
+    from scrapy_bgfetch.perform.attempt_log import AttemptLog
     from scrapy_bgfetch.rules.backoff import Budgets
+    from scrapy_bgfetch.rules.segments import Stretches
 
 
 class Delegate(Protocol):
@@ -54,6 +66,9 @@ class Delegate(Protocol):
     async def refresh_request(self, record: LiveRecord, why: str) -> Request | None:
         """Return a new request for a record that was refused, None without one."""
 
+    async def body_complete(self, record: LiveRecord) -> None:
+        """A body is complete, and not published; raising refuses it."""
+
     async def record_settled(self, record: LiveRecord) -> None:
         """One record has ended."""
 
@@ -70,7 +85,8 @@ class LiveRecord:
 
     group: Group = field(repr=False)
     row: RecordRow
-    request: Request | None = field(default=None, repr=False)
+    _request: Request | None = field(default=None, repr=False)
+    _restore: Callable[[LiveRecord], Request] | None = field(default=None, repr=False)
     budgets: Budgets | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     attempt_task: asyncio.Task[Any] | None = field(default=None, repr=False)
@@ -86,14 +102,24 @@ class LiveRecord:
     path: str | None = field(init=False)
     error: str = field(init=False)
     announced: bool = field(init=False)
+    checksums: dict[str, str] = field(init=False)
+    not_modified: bool = field(init=False)
+    previous: Previous | None = field(init=False, repr=False)
     marked: int = field(init=False)
     marked_wire: int = field(init=False)
+    uploaded: int = field(init=False)
+    upload_size: int = field(init=False)
+    marked_upload: int = field(init=False)
     queued: bool = False
     over_budget: bool = False
     returnable: bool = True
+    has_callback: bool = True
     generation: int = 0
-    sent: bool = False
+    begun: bool = False
     head_kept: bool = True
+    segments: Segments | None = field(init=False, repr=False)
+    digests: Digests | None = field(default=None, repr=False)
+    log: AttemptLog | None = field(default=None, repr=False)
     _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,7 +128,28 @@ class LiveRecord:
         self.attempt, self.stored, self.size = row.attempt, row.stored, row.size
         self.wire, self.head, self.encoded = row.wire, row.head, row.encoded
         self.path, self.error, self.announced = row.path, row.error, row.announced
+        self.checksums = dict(row.checksums)
+        self.not_modified = row.not_modified
+        earlier = row.request.get(PREVIOUS)
+        self.previous = Previous.from_json(earlier) if earlier else None
         self.marked, self.marked_wire = row.stored, row.wire
+        self.segments = _segments(row)
+        self.uploaded = self.marked_upload = row.uploaded
+        self.upload_size = upload_size(row.request)
+
+    @property
+    def request(self) -> Request | None:
+        """Its request, None when nobody needs it any more.
+
+        That of an earlier run is made again when it is first asked for.
+        """
+        if self._restore is not None:
+            self.request = self._restore(self)
+        return self._request
+
+    @request.setter
+    def request(self, request: Request | None) -> None:
+        self._request, self._restore = request, None
 
     @property
     def index(self) -> int:
@@ -115,6 +162,28 @@ class LiveRecord:
         return self.row.url
 
     @property
+    def integrity(self) -> dict[str, list[str]]:
+        """The digests that its body must have, by algorithm; {} for any."""
+        return self.row.request.get(INTEGRITY) or {}
+
+    @property
+    def upload(self) -> dict[str, Any] | None:
+        """The kept form of the file that its body is in, None without one."""
+        return self.row.request.get(UPLOAD)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether its request may be sent again (43)."""
+        return may_repeat(
+            self.row.method, retry_uploads=self.group.options.retry_uploads
+        )
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether an earlier run had begun to send what must not be repeated (219)."""
+        return self.row.state is RecordState.ACTIVE and not self.repeatable
+
+    @property
     def settled(self) -> bool:
         """Whether it has ended."""
         return self.state is RecordState.SETTLED
@@ -123,6 +192,17 @@ class LiveRecord:
     def part(self) -> str:
         """The name of its part file."""
         return part_name(self.row.uid, self.row.index)
+
+    @property
+    def stretches(self) -> Stretches:
+        """Where its bytes are; () when they are one stretch from its first on."""
+        found = self.segments.stretches if self.segments is not None else ()
+        return () if front_of(self.stored, found) == self.stored else found
+
+    @property
+    def front(self) -> int:
+        """How many bytes are stored before the first that is not."""
+        return self.stored if self.segments is None else self.segments.front
 
     @property
     def waited_for(self) -> bool:
@@ -150,15 +230,30 @@ class LiveRecord:
         if self.attempt_task is not None:
             self.attempt_task.cancel()
 
+    def count_upload(self, sent: int) -> None:
+        """Count the bytes of its body that one attempt has sent so far (58, B25)."""
+        more = min(sent, self.upload_size) - self.uploaded
+        if more > 0:
+            self.uploaded += more
+            self.group.uploaded += more
+
     def drop_bytes(self) -> None:
         """Count its bytes as gone (behaviour 49)."""
         if self.stored:
             self.generation += 1
+        self.stop_digests()
         self.group.downloaded -= self.stored
-        self.stored = 0
+        self.stored, self.segments = 0, None
+
+    def stop_digests(self) -> None:
+        """Compute no digests of its bytes any more."""
+        if self.digests is not None:
+            self.digests.stop()
+            self.digests = None
 
     def settle(self, reason: FailureReason, error: str = "") -> None:
         """Let it end, once and for all."""
+        self.stop_digests()
         self.state = RecordState.SETTLED
         self.failure_reason = reason
         self.error = error
@@ -173,8 +268,12 @@ class Group:
     records: list[LiveRecord] = field(factory=list, repr=False)
     delegate: Delegate | None = field(default=None, repr=False)
     title: str = field(init=False)
+    folder: str = field(init=False)
     icons: tuple[dict[str, Any], ...] = field(init=False)
     download_total: int = field(init=False)
+    upload_total: int = field(init=False)
+    limit: RateLimit = field(init=False, repr=False)
+    options: KeptOptions = field(init=False, repr=False)
     expected: int | None = field(init=False)
     paused: bool = field(init=False)
     downloaded: int = field(init=False)
@@ -182,14 +281,14 @@ class Group:
     result: Result = field(init=False)
     failure_reason: FailureReason = field(init=False)
     settled_at: float | None = field(init=False)
-    first_failure: FailureReason = FailureReason.NONE
+    first_failure: FailureReason = field(init=False)
     outcome: FailureReason = FailureReason.NONE
     ending: bool = False
     records_available: bool = True
     suspended: bool = False
     unannounced: int = 0
     to_announce: list[int] = field(factory=list, repr=False)
-    reported: int = -1
+    reported: tuple[int, int] = (-1, -1)
     names: set[str] = field(factory=set, repr=False)
     folders: set[str] = field(factory=set, repr=False)
     freed: asyncio.Future[None] | None = field(default=None, repr=False)
@@ -198,22 +297,22 @@ class Group:
     def __attrs_post_init__(self) -> None:
         row = self.row
         self.title, self.icons = row.title, row.icons
+        self.folder = folder_name(row.id, row.uid)
         self.download_total, self.expected = row.download_total, row.expected
+        self.upload_total = row.upload_total
+        self.limit = RateLimit(rate_limit_of(row.options))
+        self.options = kept_in(row.options)
         self.paused, self.uploaded = row.paused, row.uploaded
         self.downloaded, self.result = row.downloaded, row.result
-        self.failure_reason, self.settled_at = row.failure_reason, row.settled_at
-        self.ending = bool(row.result)
+        self.settled_at, self.ending = row.settled_at, bool(row.result)
+        self.first_failure = row.failure_reason
+        self.failure_reason = row.failure_reason if row.result else FailureReason.NONE
         self.records_available = not row.delivered
 
     @property
     def uid(self) -> str:
         """Its unique id, never used again (behaviour 184)."""
         return self.row.uid
-
-    @property
-    def folder(self) -> str:
-        """The name of its folder in the file store."""
-        return folder_name(self.row.id, self.row.uid)
 
     @property
     def complete(self) -> bool:
@@ -232,16 +331,28 @@ class Group:
 
         A name whose folder is a file already loses its folders.
         """
-        path = PurePosixPath(name)
-        if self.names & {collision_key(str(folder)) for folder in path.parents}:
-            path = PurePosixPath(self.folder, path.name)
-        taken = self.names | self.folders
-        free = unique_name(str(path), lambda other: collision_key(other) in taken)
+        if not self.names.isdisjoint(map(collision_key, folders_of(name))):
+            name = f"{self.folder}/{name.rpartition('/')[2]}"
+        free = unique_name(name, self._is_taken)
         self.names.add(collision_key(free))
-        parents = PurePosixPath(free).parents
-        self.folders |= {collision_key(str(folder)) for folder in parents}
+        self.folders.update(map(collision_key, folders_of(free)))
         return free
+
+    def give_back(self, path: str) -> None:
+        """Let others have a path that was reserved."""
+        self.names.discard(collision_key(path))
+
+    def _is_taken(self, path: str) -> bool:
+        key = collision_key(path)
+        return key in self.names or key in self.folders
 
     def active(self) -> list[LiveRecord]:
         """Return the records that an attempt works on."""
         return [r for r in self.records if r.state is RecordState.ACTIVE]
+
+
+def _segments(row: RecordRow) -> Segments | None:
+    """Return where its bytes are, None when they are one stretch from its first on."""
+    if not row.segments:
+        return None
+    return Segments(row.size or row.segments[-1][1], row.segments)

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import errno
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 from scrapy.exceptions import IgnoreRequest
 
 from scrapy_bgfetch.bodies.decoding import CorruptBody, UnsupportedEncoding
+from scrapy_bgfetch.bodies.uploads import UploadChanged
 from scrapy_bgfetch.exceptions import NotAllowedError
 from scrapy_bgfetch.model import FailureReason, Head
+from scrapy_bgfetch.perform.space import LEAST, NoRoom, Room
 from scrapy_bgfetch.rules.resume import Decision, Done, Fail, Restart, RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrapy_bgfetch.rules.revalidation import Previous
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @frozen
 class Failed:
-    """The record has failed: why, and with which answer."""
+    """The record has failed: why, and with which answer.
+
+    ``keeps`` says that its bytes are still good: a later background fetch of the
+    same id and URL goes on with them.
+    """
 
     reason: FailureReason
     why: str
     head: Head | None = None
     body: bytes = b""
+    keeps: bool = False
+
+
+@frozen
+class Full:
+    """There was no room for the next bytes; ``need`` of them must be free."""
+
+    why: str
+    need: int = LEAST
 
 
 @frozen
@@ -34,23 +54,43 @@ class Again:
     last: Failed
 
 
-Outcome: TypeAlias = Done | Failed | Again
+@frozen
+class NotModified:
+    """The server says that an earlier file is the same still; ``head`` is its head."""
+
+    previous: Previous
+    head: Head
+
+
+@frozen
+class Unconfirmed:
+    """A 304 is not about the earlier file, which is not asked about any more."""
+
+    why: str
+
+
+Outcome: TypeAlias = Done | Failed | Full | Again | NotModified | Unconfirmed
 
 
 class OverBudget(Exception):  # noqa: N818
     """The next bytes would take the group over its download_total."""
 
 
+class TooLarge(Exception):  # noqa: N818
+    """The body is longer than BGFETCH_RECORD_MAXSIZE."""
+
+
 def outcome_of(decision: Decision, head: Head, body: bytes) -> Outcome:
     if isinstance(decision, Done):
         return decision
     if isinstance(decision, Fail):
-        why = f"{decision.why}.{_advice(head.status)}"
+        why = f"{decision.why.rstrip('.')}.{_advice(head.status)}"
         return Failed(decision.reason, why, head, body)
     assert isinstance(decision, (RetryLater, Restart))
     bad = not 200 <= head.status < 300
     reason = FailureReason.BAD_STATUS if bad else FailureReason.FETCH_ERROR
-    return Again(decision, Failed(reason, f"{decision.why}.", head, body))
+    why = f"{decision.why.rstrip('.')}."
+    return Again(decision, Failed(reason, why, head, body))
 
 
 def _advice(status: int) -> str:
@@ -72,19 +112,22 @@ def _advice(status: int) -> str:
 
 REFUSALS = (
     OverBudget,
+    TooLarge,
+    NoRoom,
     IgnoreRequest,
     NotAllowedError,
     UnsupportedEncoding,
     CorruptBody,
+    UploadChanged,
     OSError,
 )
 
 
-def refused(error: Exception) -> Failed:
-    """Return what the record has failed with, for good."""
+def refused(error: Exception) -> Failed | Full:
+    """Return what became of a record whose attempt raised one of REFUSALS."""
     said = str(error) or type(error).__name__
-    if isinstance(error, OverBudget):
-        return Failed(FailureReason.DOWNLOAD_TOTAL_EXCEEDED, said)
+    if isinstance(error, NoRoom):
+        return Full(said, error.need)
     if isinstance(error, OSError):
         return disk_failure(error)
     if isinstance(error, IgnoreRequest):
@@ -93,12 +136,23 @@ def refused(error: Exception) -> Failed:
             "robots.txt, allowed_domains (the meta key allow_offsite lets a request "
             "through), and the number of redirects."
         )
-    return Failed(FailureReason.FETCH_ERROR, said)
+    return Failed(_REASONS.get(type(error), FailureReason.FETCH_ERROR), said)
 
 
-def disk_failure(error: OSError) -> Failed:
+_REASONS: Mapping[type[Exception], FailureReason] = {
+    OverBudget: FailureReason.DOWNLOAD_TOTAL_EXCEEDED,
+    TooLarge: FailureReason.QUOTA_EXCEEDED,
+}
+
+
+def disk_failure(error: OSError) -> Failed | Full:
     """Return what an error of the file system makes of a record."""
     if error.errno in _FULL:
-        why = f"The disk is full ({error.strerror}): free some space and start again."
-        return Failed(FailureReason.QUOTA_EXCEEDED, why)
+        return Full(f"The disk is full ({error.strerror})")
     return Failed(FailureReason.FETCH_ERROR, f"The file cannot be written: {error}.")
+
+
+def quota_exceeded(full: Full, room: Room) -> Failed:
+    """Return the failure of a record that found no room."""
+    why = f"{full.why}: {room}, then fetch it again."
+    return Failed(FailureReason.QUOTA_EXCEEDED, why, keeps=True)

@@ -10,25 +10,43 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from scrapy_bgfetch.model import FailureReason, RecordState
+from scrapy_bgfetch.exceptions import NotAllowedError, StoreError
+from scrapy_bgfetch.model import AttemptOutcome, FailureReason, RecordState
 from scrapy_bgfetch.perform.attempt import Attempt
-from scrapy_bgfetch.perform.outcome import Again, Failed, Outcome, disk_failure
-from scrapy_bgfetch.perform.requests import head_to_keep
+from scrapy_bgfetch.perform.attempt_log import begin
+from scrapy_bgfetch.perform.intake import watch_digests
+from scrapy_bgfetch.perform.outcome import (
+    Again,
+    Failed,
+    Full,
+    NotModified,
+    Outcome,
+    Unconfirmed,
+    quota_exceeded,
+    refused,
+)
+from scrapy_bgfetch.perform.publishing import (
+    drop,
+    keep_error_body,
+    make_room,
+    worth_keeping,
+)
+from scrapy_bgfetch.perform.revalidation import accept, disown
+from scrapy_bgfetch.perform.space import LEAST
 from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
-from scrapy_bgfetch.rules.file_names import file_name
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
-from scrapy_bgfetch.store.base import Mark, Settlement, Verdict
+from scrapy_bgfetch.store.base import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrapy_bgfetch.model import Head
     from scrapy_bgfetch.perform.context import Context
-    from scrapy_bgfetch.perform.live import LiveRecord
+    from scrapy_bgfetch.perform.live import Group, LiveRecord
     from scrapy_bgfetch.rules.backoff import Budgets
 
 logger = logging.getLogger(__name__)
 
+_FULL_RETRY = 2.0  # seconds until a record looks again whether it fits
 _RENEWABLE = {401, 403, 404, 410}
 
 
@@ -38,6 +56,10 @@ class Records:
     :param failed: called at once with a record whose outcome is a failure,
         before it is kept.
     :param waiting: called with a record that may go on now.
+    :param full: called when there is no room for a record and BGFETCH_ON_FULL is
+        ``pause``.
+    :ivar left: the background fetches of records that were active since somebody
+        last looked: their numbers may be new.
     """
 
     def __init__(
@@ -46,19 +68,26 @@ class Records:
         *,
         failed: Callable[[LiveRecord, FailureReason], None],
         waiting: Callable[[LiveRecord], None],
+        full: Callable[[Full], None],
     ) -> None:
         self._context = context
+        self._ledger = context.ledger
         self._failed = failed
         self._waiting = waiting
+        self._full = full
         self._budgets = context.budgets
         self.active: set[LiveRecord] = set()
+        self.left: set[Group] = set()
 
     async def attempt(self, record: LiveRecord) -> bool:
         """Make one attempt and act on its outcome; return whether it has ended."""
+        if record.cut_off:
+            return await self._fail(record, _CUT_OFF)
         number = await self._context.store.claim(record.row.uid, record.index)
+        if number is None and not record.group.ending:
+            raise StoreError(f"{record.url} was ended in the state by somebody else.")
         if number is None:
-            record.settle(FailureReason.ABORTED, "The state has it as ended.")
-            return True
+            return False
         record.attempt, record.state = number, RecordState.ACTIVE
         before = record.stored
         self.active.add(record)
@@ -66,9 +95,12 @@ class Records:
             outcome = await self._outcome(record, number)
         finally:
             self.active.discard(record)
+            self.left.add(record.group)
         if record.group.ending:
             return False
-        return await self._conclude(record, outcome, progress=record.stored > before)
+        return await self._conclude(
+            record, outcome, progress=_progressed(record, before)
+        )
 
     async def give_up(self, record: LiveRecord, error: Exception) -> bool:
         """Let a record fail with an error that nobody foresaw."""
@@ -77,38 +109,16 @@ class Records:
 
     async def checkpoint(self) -> None:
         """Record how far the active records have come, all in one transaction."""
-        records = [r for r in self.active if r.stored != r.marked]
-        await self.mark(records)
-
-    async def mark(self, records: list[LiveRecord]) -> None:
-        """Record how far these records have come."""
-        if not records:
-            return
-        await asyncio.gather(*(self._keep_head(r) for r in records if not r.head_kept))
-        verdicts = await self._context.store.checkpoint([_mark(r) for r in records])
-        for record, verdict in zip(records, verdicts, strict=True):
-            if verdict is Verdict.OVER_BUDGET:
-                record.over_budget = True
-                record.interrupt()
-
-    async def _keep_head(self, record: LiveRecord) -> None:
-        """Write the head that the bytes belong to, no later than their number."""
-        record.head_kept = True
-        if record.head is None:
-            return
-        credentials = self._context.settings.store_credentials
-        await self._context.store.keep_head(
-            record.row.uid,
-            record.index,
-            record.attempt,
-            head_to_keep(record.head, credentials=credentials),
-            size=record.size,
-            encoded=record.encoded,
-        )
+        records = [
+            r
+            for r in self.active
+            if (r.stored, r.uploaded) != (r.marked, r.marked_upload)
+        ]
+        await self._ledger.mark(records)
 
     async def _outcome(self, record: LiveRecord, number: int) -> Outcome | None:
         """Return what came of an attempt, None when it was interrupted."""
-        attempt = Attempt(self._context, record, number)
+        attempt = Attempt(self._context, record, number, begin(record, number))
         task = asyncio.ensure_future(attempt.run())
         record.attempt_task = task
         group = record.group
@@ -137,17 +147,55 @@ class Records:
             return False
         if isinstance(outcome, Again):
             return await self._again(record, outcome, progress=progress)
+        if isinstance(outcome, Full):
+            return await self._no_room(record, outcome, progress=progress)
         if isinstance(outcome, Failed):
-            if await self._refreshed(record, outcome):
-                again = Again(RetryLater(outcome.why, "0"), outcome)
-                return await self._again(record, again, progress=progress)
-            return await self._fail(record, outcome)
+            return await self._renew(record, outcome, progress=progress)
+        if isinstance(outcome, (NotModified, Unconfirmed)):
+            return await self._confirm(record, outcome)
         return await self._succeed(record)
+
+    async def _confirm(
+        self, record: LiveRecord, outcome: NotModified | Unconfirmed
+    ) -> bool:
+        """Let a record succeed with an earlier file, or ask for its own one now."""
+        if not await accept(self._context, record, outcome):
+            await self._release(record)
+            return False
+        verdict = await self._ledger.end(record, FailureReason.NONE, path=record.path)
+        if verdict is not Verdict.KEPT:
+            disown(record)
+        return self._end(record, FailureReason.NONE, verdict, path=None)
+
+    async def _no_room(self, record: LiveRecord, full: Full, *, progress: bool) -> bool:
+        """Go on at once if there is room after all, otherwise pause or fail."""
+        room = await self._context.space.room_for(full.need)
+        if room.left >= full.need:
+            again = Again(RetryLater(full.why), quota_exceeded(full, room))
+            return await self._again(record, again, progress=progress)
+        pauses = self._context.settings.on_full == "pause"
+        if not pauses or full.need > room.most or not record.repeatable:
+            return await self._fail(record, quota_exceeded(full, room))
+        await self._release(record, AttemptOutcome.NO_ROOM, full.why)
+        if room.left < LEAST:
+            self._full(full)
+        else:  # the others have room
+            logger.info("%s waits for room: %s: %s", record.url, full.why, room)
+            self._wake_later(record, _FULL_RETRY)
+        return False
+
+    async def _renew(
+        self, record: LiveRecord, failed: Failed, *, progress: bool
+    ) -> bool:
+        if await self._refreshed(record, failed):
+            again = Again(RetryLater(failed.why, "0"), failed)
+            return await self._again(record, again, progress=progress)
+        return await self._fail(record, failed)
 
     async def _refreshed(self, record: LiveRecord, failed: Failed) -> bool:
         """Let plug-ins renew a request that was refused; the bytes are kept."""
         status = failed.head.status if failed.head is not None else None
-        if status not in _RENEWABLE or record.row.method != "GET":
+        if status not in _RENEWABLE or not record.repeatable:
             return False
         assert record.request is not None
         assert record.group.delegate is not None
@@ -165,22 +213,27 @@ class Records:
             budgets = budgets.progressed(self._budgets)
         restart = isinstance(again.decision, Restart)
         left = budgets.spend_restart() if restart else budgets.spend_resumption()
-        if record.row.method != "GET":
+        if not record.repeatable:
             return await self._fail(record, again.last)
         if left is None:
             setting = "BGFETCH_RESTARTS" if restart else "BGFETCH_RESUMPTIONS"
             advice = f"No try is left: start again later, or raise {setting}."
-            last = evolve(again.last, why=f"{again.last.why} {advice}")
+            why = f"{again.last.why} {advice}"
+            last = evolve(again.last, why=why, keeps=not restart)
             return await self._fail(record, last)
         record.budgets = left
         if restart:
-            self._drop(record)
-        await self._release(record)
+            drop(self._context, record)
+        outcome = AttemptOutcome.RESTART if restart else AttemptOutcome.RETRY
+        await self._release(record, outcome, again.last.why)
         wait = self._wait(again.decision, left)
         logger.info("%s is tried again in %.1f s: %s", record.url, wait, again.last.why)
+        self._wake_later(record, wait)
+        return False
+
+    def _wake_later(self, record: LiveRecord, wait: float) -> None:
         loop = asyncio.get_running_loop()
         record.timer = loop.call_later(wait, self._timed, record)
-        return False
 
     def _timed(self, record: LiveRecord) -> None:
         record.timer = None
@@ -197,10 +250,19 @@ class Records:
         jitter = random.random()  # noqa: S311
         return delay(retry, base=settings.retry_delay, cap=cap, jitter=jitter)
 
-    async def _release(self, record: LiveRecord) -> None:
-        await self.mark([record])
-        store = self._context.store
-        await store.release(record.row.uid, record.index, record.attempt)
+    async def _release(
+        self,
+        record: LiveRecord,
+        outcome: AttemptOutcome = AttemptOutcome.INTERRUPTED,
+        why: str = "",
+    ) -> None:
+        """Let it be taken up again, unless it must not be repeated (219)."""
+        if record.log is not None:
+            record.log.comes_to(outcome, why)
+        if record.begun and not record.repeatable:
+            await self._ledger.mark([record])
+            return
+        await self._ledger.release(record)
         record.state = RecordState.PENDING
 
     async def _succeed(self, record: LiveRecord) -> bool:
@@ -212,24 +274,59 @@ class Records:
             return await self._again(record, again, progress=False)
         assert record.group.delegate is not None
         record.size = record.stored
-        name = await record.group.delegate.file_name(record)
         try:
-            path = self._make_room(record, name)
-        except OSError as error:
-            return await self._fail(record, disk_failure(error))
-        verdict = await self._keep(record, FailureReason.NONE, path=path)
+            await self._verify(record)
+            name = await record.group.delegate.file_name(record)
+            path = make_room(self._context, record, name)
+            verdict = await self._ledger.end(record, FailureReason.NONE, path=path)
+        except (OSError, NotAllowedError) as error:
+            if record.group.ending or record.group.suspended:
+                await self._release(record)
+                return False
+            return await self._conclude(record, refused(error), progress=False)
         if verdict is Verdict.OVER_BUDGET:
             return await self._fail(record, _OVER_BUDGET)
         return self._end(record, FailureReason.NONE, verdict, path=path)
 
+    async def _verify(self, record: LiveRecord) -> None:
+        """Let its digests be there, and the plug-ins look at the complete body.
+
+        :raises NotAllowedError: one refused it.
+        :raises OSError: it cannot be read.
+        """
+        assert record.group.delegate is not None
+        digests = watch_digests(self._context, record)
+        if digests is not None:
+            await self._ledger.mark([record])  # it may take long
+            record.checksums = await digests.finish(record.stored)
+        await record.group.delegate.body_complete(record)
+
     async def _fail(self, record: LiveRecord, failed: Failed) -> bool:
         self._failed(record, failed.reason)
-        self._drop(record)
+        if not worth_keeping(record, failed):
+            drop(self._context, record)
+        elif not record.stored:  # an empty file is nothing to go on with
+            self._context.bodies.discard(record.part)
         path = None
         if failed.reason is FailureReason.BAD_STATUS:
-            path = self._keep_error_body(record, failed.head, failed.body)
-        verdict = await self._keep(record, failed.reason, path=path, why=failed.why)
-        return self._end(record, failed.reason, verdict, path=path, why=failed.why)
+            path = keep_error_body(self._context, record, failed.head, failed.body)
+        why = failed.why
+        if record.stored:
+            why += f" {record.stored} bytes are kept for the next fetch of its id."
+        verdict = await self._end_failed(record, failed.reason, path=path, why=why)
+        return self._end(record, failed.reason, verdict, path=path, why=why)
+
+    async def _end_failed(
+        self, record: LiveRecord, reason: FailureReason, *, path: str | None, why: str
+    ) -> Verdict:
+        try:
+            verdict = await self._ledger.end(record, reason, path=path, why=why)
+        except OSError:  # what cannot be flushed cannot be kept
+            verdict = Verdict.OVER_BUDGET
+        if verdict is Verdict.OVER_BUDGET:
+            drop(self._context, record)
+            verdict = await self._ledger.end(record, reason, path=None, why=why)
+        return verdict
 
     def _end(
         self,
@@ -246,82 +343,22 @@ class Records:
         if path is not None:
             self._context.bodies.publish(record.part, path)
             record.path = path
+        self._context.bodies.uploads.discard(record.upload)
         record.settle(reason, why)
         return True
 
-    def _keep_error_body(
-        self, record: LiveRecord, head: Head | None, body: bytes
-    ) -> str | None:
-        """Write the page that came with a bad status; it is exposed too (83).
 
-        None when there is none, or when it cannot be written: the status counts.
-        """
-        record.head, record.size = head, len(body)
-        if head is None or not body:
-            return None
-        try:
-            part = self._context.bodies.open_part(record.part, 0)
-            try:
-                part.write(body)
-            finally:
-                part.close()
-            name = f"{file_name(record.url, head)}.{head.status}"
-            return self._make_room(record, name)
-        except OSError as error:
-            logger.warning("The error page of %s is not kept: %s", record.url, error)
-            self._context.bodies.discard(record.part)
-            record.size = 0
-            return None
-
-    async def _keep(
-        self,
-        record: LiveRecord,
-        reason: FailureReason,
-        *,
-        path: str | None,
-        why: str = "",
-    ) -> Verdict:
-        """Write the end of a record to the store."""
-        credentials = self._context.settings.store_credentials
-        head = record.head and head_to_keep(record.head, credentials=credentials)
-        end = Settlement(
-            uid=record.row.uid,
-            index=record.index,
-            attempt=record.attempt,
-            failure_reason=reason,
-            stored=record.stored,
-            wire=record.wire - record.marked_wire,
-            size=record.size,
-            head=head,
-            path=path,
-            error=why,
-        )
-        return (await self._context.store.settle_records([end]))[0]
-
-    def _make_room(self, record: LiveRecord, name: str) -> str:
-        """Return the path that the file will have; its folder is there.
-
-        :raises OSError: the folder cannot be made.
-        """
-        group = record.group
-        path = group.reserve(f"{group.folder}/{name}")
-        self._context.bodies.make_folder(path)
-        return path
-
-    def _drop(self, record: LiveRecord) -> None:
-        """Forget the bytes that came so far, and the head they belong to."""
-        record.drop_bytes()
-        record.head, record.size, record.encoded = None, None, False
-        self._context.bodies.discard(record.part)
+def _progressed(record: LiveRecord, before: int) -> bool:
+    """Whether an attempt has come further: one that begins anew never has."""
+    return record.row.method == "GET" and record.stored > before
 
 
+_CUT_OFF = Failed(
+    FailureReason.FETCH_ERROR,
+    "The spider stopped while it was under way, and the server may have got it: it is "
+    "not sent again. Fetch it again, or with retry_uploads=True.",
+)
 _OVER_BUDGET = Failed(
     FailureReason.DOWNLOAD_TOTAL_EXCEEDED,
     "The state says that these bytes are over the download_total.",
 )
-
-
-def _mark(record: LiveRecord) -> Mark:
-    wire = record.wire - record.marked_wire
-    record.marked, record.marked_wire = record.stored, record.wire
-    return Mark(record.row.uid, record.index, record.attempt, record.stored, wire)

@@ -10,6 +10,10 @@ from attrs import evolve
 from scrapy.utils.request import request_from_dict
 
 from scrapy_bgfetch.exceptions import BadRequestError
+from scrapy_bgfetch.rules.manifest import CREDENTIAL_FIELDS
+from scrapy_bgfetch.rules.record_options import RECORD_KEYS, record_options
+from scrapy_bgfetch.rules.revalidation import PREVIOUS
+from scrapy_bgfetch.rules.uploads import UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 META_KEY = "bgfetch"
 GROUPED = "grouped"
-_CREDENTIAL_FIELDS = {b"authorization", b"cookie", b"proxy-authorization"}
+_CREDENTIAL_FIELDS = {name.encode() for name in CREDENTIAL_FIELDS}
+_OURS = {GROUPED, PREVIOUS, UPLOAD, *RECORD_KEYS}
 _JSON_KEYS = ("meta", "cb_kwargs", "flags")
 
 
@@ -30,12 +35,14 @@ def to_json(
     """Return the request as JSON values, without credentials unless asked.
 
     Callback and errback are kept by name, and the form says that it is that of a
-    grouped request; without a ``spider`` they are dropped (behaviour 12).
+    grouped request; without a ``spider`` they are dropped (behaviour 12). What meta
+    says of the record stands beside, checked.
 
     :raises BadRequestError: the callback is no method of the spider, or meta or
-        cb_kwargs hold something that JSON cannot carry.
+        cb_kwargs hold something that JSON cannot carry, or meta's ``bgfetch``
+        something that cannot be used.
     """
-    if spider is None:
+    if spider is None and (request.callback or request.errback):
         request = request.replace(callback=None, errback=None)
     try:
         kept = request.to_dict(spider=spider)
@@ -46,6 +53,7 @@ def to_json(
         ) from error
     kept["headers"] = _headers_to_json(request, credentials=credentials)
     kept["body"] = base64.b64encode(request.body).decode("ascii")
+    kept |= record_options(request.meta.get(META_KEY))
     if not credentials:
         kept["cookies"] = {}
         kept["meta"] = _without_proxy_credentials(kept["meta"])
@@ -64,7 +72,7 @@ def from_json(kept: Mapping[str, Any], *, spider: Spider | None) -> Request:
     for name, value in kept["headers"]:
         headers.setdefault(name.encode("latin-1"), []).append(value.encode("latin-1"))
     body = base64.b64decode(kept["body"])
-    known = {key: value for key, value in kept.items() if key != GROUPED}
+    known = {key: value for key, value in kept.items() if key not in _OURS}
     if spider is None:
         known |= {"callback": None, "errback": None}
     return request_from_dict({**known, "headers": headers, "body": body}, spider=spider)

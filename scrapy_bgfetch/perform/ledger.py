@@ -1,0 +1,225 @@
+"""What the state is told about records: bytes first, then what speaks of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from scrapy_bgfetch.exceptions import StoreError
+from scrapy_bgfetch.model import AttemptOutcome
+from scrapy_bgfetch.perform.attempt_log import row_of, rows_of
+from scrapy_bgfetch.perform.flushing import Flusher
+from scrapy_bgfetch.perform.requests import head_to_keep
+from scrapy_bgfetch.rules.reasons import result_of
+from scrapy_bgfetch.store.base import Mark, Settlement, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrapy_bgfetch.bodies.local import LocalBodies
+    from scrapy_bgfetch.model import FailureReason
+    from scrapy_bgfetch.perform.live import Group, LiveRecord
+    from scrapy_bgfetch.settings import Settings
+    from scrapy_bgfetch.store.base import Store
+
+
+class Ledger:
+    """Writes down how far records have come, and how they ended.
+
+    With BGFETCH_DURABILITY ``power`` the bytes are flushed to the disk before the
+    state speaks of them; many files in one go.
+    """
+
+    def __init__(self, store: Store, bodies: LocalBodies, settings: Settings) -> None:
+        self._store = store
+        self._bodies = bodies
+        self._credentials = settings.store_credentials
+        self._power = bodies.durable = settings.durability == "power"
+        bodies.uploads.durable = self._power
+        self._flusher = Flusher(bodies)
+        self._marking = asyncio.Lock()  # an older mark never follows a newer one
+
+    async def mark(self, records: Sequence[LiveRecord]) -> None:
+        """Record how far these active records have come, in one transaction.
+
+        :raises StoreError: the bytes cannot be flushed, or the state not written.
+        """
+        if not records:
+            return
+        async with self._marking:
+            await asyncio.gather(
+                *(self._keep_head(r) for r in records if not r.head_kept)
+            )
+            marks = [_mark(record) for record in records]
+            await self._flush_parts(records)
+            verdicts = await self._store.checkpoint(marks)
+        for record, verdict in zip(records, verdicts, strict=True):
+            if verdict is Verdict.OVER_BUDGET:
+                record.over_budget = True
+                record.interrupt()
+
+    async def forget_bytes(self, record: LiveRecord) -> None:
+        """Let the state forget a record's bytes before new ones can follow them."""
+        self._flusher.forget(record.part)
+        async with self._marking:
+            if record.marked:
+                record.marked = 0
+                mark = Mark(record.row.uid, record.index, record.attempt, stored=0)
+                await self._store.checkpoint([mark])
+
+    async def release(self, record: LiveRecord) -> None:
+        """Write down that an attempt has ended, and how, without the record's end."""
+        await self.mark([record])
+        await self._store.release(
+            record.row.uid, record.index, record.attempt, row_of(record)
+        )
+        record.log = None
+
+    async def keep_uploads(self, group: Group) -> None:
+        """Record what was sent by records that will not end by themselves (200)."""
+        async with self._marking:
+            marks = [
+                _upload_mark(record)
+                for record in group.records
+                if record.uploaded != record.marked_upload and not record.settled
+            ]
+            if marks:
+                await self._store.checkpoint(marks)
+
+    async def end(
+        self,
+        record: LiveRecord,
+        reason: FailureReason,
+        *,
+        path: str | None,
+        why: str = "",
+    ) -> Verdict:
+        """Write down the end of a record.
+
+        :raises OSError: its bytes cannot be flushed to the disk.
+        """
+        own = path is not None and not record.not_modified
+        if self._power and (own or record.stored):
+            await self._flusher.flush(record.part)
+        if record.log is not None:
+            failed = AttemptOutcome.FAILED if reason else AttemptOutcome.COMPLETE
+            record.log.comes_to(failed, why)
+        end = Settlement(
+            uid=record.row.uid,
+            index=record.index,
+            attempt=record.attempt,
+            failure_reason=reason,
+            stored=record.stored,
+            wire=record.wire - record.marked_wire,
+            size=record.size,
+            head=record.head
+            and head_to_keep(record.head, credentials=self._credentials),
+            path=path,
+            error=why,
+            encoded=record.encoded,
+            checksums=record.checksums,
+            log=row_of(record),
+            uploaded=record.uploaded,
+            not_modified=record.not_modified,
+            segments=record.stretches,
+        )
+        (verdict,) = await self._store.settle_records([end])
+        if verdict is Verdict.KEPT:
+            record.log = None
+        return verdict
+
+    async def announced(self, group: Group) -> None:
+        """Write down which of its records were announced, many at a time.
+
+        :raises StoreError: the names of their files cannot be flushed, or the state
+            not written; then they are announced again after a restart.
+        """
+        indexes = await self._announced(group)
+        if indexes:
+            await self._store.announced(group.uid, *indexes)
+
+    async def settle(self, group: Group, reason: FailureReason) -> Verdict:
+        """Write down the end of a background fetch, and what was announced of it.
+
+        :raises StoreError: as :meth:`announced`.
+        """
+        await self.keep_uploads(group)
+        announced = await self._announced(group)
+        group.settled_at = time.time()
+        return await self._store.settle(
+            *(group.uid, result_of(reason), reason, group.settled_at),
+            logs=rows_of(group.records),
+            announced=announced,
+        )
+
+    async def _announced(self, group: Group) -> list[int]:
+        """Return which of its records can be written down as announced."""
+        if self._power:
+            return await self._flush_renames(group)
+        indexes, group.to_announce = group.to_announce, []
+        return indexes
+
+    async def _flush_parts(self, records: Sequence[LiveRecord]) -> None:
+        if not self._power:
+            return
+        names = [record.part for record in records if record.stored]
+        try:
+            await asyncio.gather(*map(self._flusher.flush, names))
+        except OSError as error:
+            raise _not_flushed("part files", error) from error
+
+    async def _flush_renames(self, group: Group) -> list[int]:
+        """Flush the names of announced files; return whose they are.
+
+        Those that somebody else has flushed meanwhile are not among them.
+        """
+        flushing = set(group.to_announce)
+        paths = [r.path for r in group.records if r.path and r.index in flushing]
+        try:
+            if paths:
+                await self._flusher.flush_renames(paths)
+        except OSError as error:
+            raise _not_flushed("names of the files", error) from error
+        indexes = [index for index in group.to_announce if index in flushing]
+        group.to_announce = [i for i in group.to_announce if i not in flushing]
+        return indexes
+
+    async def _keep_head(self, record: LiveRecord) -> None:
+        """Write the head that the bytes belong to, no later than their number."""
+        record.head_kept = True
+        if record.head is not None:
+            await self._store.keep_head(
+                record.row.uid,
+                record.index,
+                record.attempt,
+                head_to_keep(record.head, credentials=self._credentials),
+                size=record.size,
+                encoded=record.encoded,
+            )
+
+
+def _mark(record: LiveRecord) -> Mark:
+    wire = record.wire - record.marked_wire
+    record.marked, record.marked_wire = record.stored, record.wire
+    record.marked_upload = record.uploaded
+    return Mark(
+        *(record.row.uid, record.index, record.attempt, record.stored, wire),
+        uploaded=record.uploaded,
+        segments=record.stretches,
+    )
+
+
+def _upload_mark(record: LiveRecord) -> Mark:
+    record.marked_upload = record.uploaded
+    return Mark(
+        *(record.row.uid, record.index, record.attempt, record.marked),
+        uploaded=record.uploaded,
+    )
+
+
+def _not_flushed(what: str, error: OSError) -> StoreError:
+    return StoreError(
+        f"the {what} cannot be flushed to the disk: {error}. Check the disk; what the "
+        "state speaks of is safe."
+    )
