@@ -6,6 +6,7 @@ from scrapy_bgfetch.extension import BackgroundFetchExtension
 from scrapy_bgfetch.handler import BackgroundFetchDownloadHandler
 from scrapy_bgfetch.hookspecs import hookimpl
 from scrapy_bgfetch.manager import BackgroundFetchManager
+from scrapy_bgfetch.manifest import verify
 from scrapy_bgfetch.middleware import BackgroundFetchMiddleware
 from scrapy_bgfetch.model import FailureReason, RecordState, Result
 from scrapy_bgfetch.record import BackgroundFetchRecord
@@ -27,4 +28,5 @@ __all__ = [
     "RecordState",
     "Result",
     "hookimpl",
+    "verify",
 ]

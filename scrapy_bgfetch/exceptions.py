@@ -24,6 +24,18 @@ class StoreError(BackgroundFetchError):
     """The state in ``BGFETCH_DIR`` cannot be used."""
 
 
+class QuotaExceededError(BackgroundFetchError):
+    """More bytes are asked for than the quota or the disk has left (20, 110)."""
+
+
+class StoreFull(StoreError, QuotaExceededError):  # noqa: N818
+    """The disk is full: the state in ``BGFETCH_DIR`` is whole, but nothing was added.
+
+    Free some space, or let it be waited for (``BGFETCH_ON_FULL``). It is a
+    QuotaExceededError too (19).
+    """
+
+
 class BadRequestError(BackgroundFetchError, TypeError):
     """What was given to ``fetch``, ``get``, ``match`` or the meta key is unusable."""
 
@@ -36,12 +48,12 @@ class NotAllowedError(BackgroundFetchError):
     """The background fetch was denied, by permission or a plug-in (behaviour 14)."""
 
 
-class QuotaExceededError(BackgroundFetchError):
-    """More bytes are asked for than the quota or the disk has left (20, 110)."""
-
-
 class InvalidStateError(BackgroundFetchError):
     """The call came too early, too late or twice (behaviours 74, 85)."""
+
+
+class ManifestError(BackgroundFetchError, ValueError):
+    """No manifest, or none that is safe to verify; the message says where and why."""
 
 
 class SuspendedError(BackgroundFetchError, CloseSpider):

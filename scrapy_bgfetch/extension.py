@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,21 @@ from scrapy_bgfetch.bodies.local import LocalBodies
 from scrapy_bgfetch.exceptions import BackgroundFetchError, SettingsError, StoreError
 from scrapy_bgfetch.grouping import Grouping, is_parked, parked
 from scrapy_bgfetch.manager import BackgroundFetchManager
+from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.perform.attempt import SLOT_PREFIX, Attempt
 from scrapy_bgfetch.perform.context import Context
 from scrapy_bgfetch.perform.groups import Performer
+from scrapy_bgfetch.perform.ledger import Ledger
+from scrapy_bgfetch.perform.space import Space
 from scrapy_bgfetch.plugins.dispatcher import Dispatcher
+from scrapy_bgfetch.plugins.integrity import Integrity
 from scrapy_bgfetch.plugins.naming import FileNames
 from scrapy_bgfetch.registration import Workshop
 from scrapy_bgfetch.registry import Registry
 from scrapy_bgfetch.rules.backoff import Budgets
 from scrapy_bgfetch.rules.file_names import safe_name
-from scrapy_bgfetch.settings import Network, Settings
+from scrapy_bgfetch.rules.validation import shown
+from scrapy_bgfetch.settings import Settings
 from scrapy_bgfetch.store.lock import FolderLock
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
@@ -46,6 +52,9 @@ logger = logging.getLogger(__name__)
 _CLOSE_REASON = "bgfetch_error"
 _WATCH_INTERVAL = 0.2  # seconds between two looks at whether the engine closes
 _HANDLER = "scrapy_bgfetch.BackgroundFetchDownloadHandler"
+_FORGET_INTERVAL = 60.0  # seconds between two looks at the length of the history
+_FORGET_AT_CLOSE = 10  # transactions
+_HASHERS = 2  # threads that compute digests
 _STATE_FILE = "state.sqlite"
 
 
@@ -63,19 +72,25 @@ class BackgroundFetchExtension:
         folder = (settings.dir or _default_dir(crawler)).absolute()
         files = (settings.files_store or folder / "files").absolute()
         self._bodies = LocalBodies(folder / "parts", files)
-        self._store = SQLiteStore(folder / _STATE_FILE)
+        self._store = SQLiteStore(
+            folder / _STATE_FILE,
+            durable=settings.durability == "power",
+            patient=settings.on_full == "pause",
+        )
         self._lock = FolderLock(folder)
+        self._pool = ThreadPoolExecutor(_HASHERS, thread_name_prefix="bgfetch-digest")
         self._performer = self._make_performer()
-        workshop = Workshop(self._performer, self._store, self._bodies)
-        builtin = (FileNames(),)
+        workshop = Workshop(self._performer, self._store, self._bodies, self._space)
+        builtin = (FileNames(), Integrity())
         dispatcher = Dispatcher.from_crawler(crawler, settings, builtin)
         scope = crawler.spider.name
         registry = Registry(crawler, settings, workshop, dispatcher, scope)
         self._registry = registry
         self.grouping = Grouping(crawler, registry, self._performer, self._store)
         self.manager = BackgroundFetchManager(registry)
-        self._watcher: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._problem: BackgroundFetchError | None = None
+        self._told_paused = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -112,12 +127,16 @@ class BackgroundFetchExtension:
 
     def _make_performer(self) -> Performer:
         settings = self.settings
+        self._space = Space(self._bodies, settings, self._live_bytes)
         context = Context(
             self._store,
             self._bodies,
             settings,
             self._fetch,
             Budgets(settings.restarts, settings.resumptions),
+            Ledger(self._store, self._bodies, settings),
+            self._space,
+            self._pool,
             self.attempts,
         )
         return Performer(
@@ -126,6 +145,9 @@ class BackgroundFetchExtension:
             idle=self._nudge,
             broken=self._broken,
         )
+
+    def _live_bytes(self) -> int:
+        return sum(group.downloaded for group in self._performer.groups.values())
 
     async def _fetch(self, request: Request) -> Response:
         assert self.crawler.engine is not None
@@ -158,7 +180,10 @@ class BackgroundFetchExtension:
             await self._close(_CLOSE_REASON)
             return
         self._check_handlers()
-        self._watcher = asyncio.ensure_future(self._watch())
+        self._tasks = [
+            asyncio.ensure_future(self._watch()),
+            asyncio.ensure_future(self._forget()),
+        ]
         self._performer.open()
 
     def _check_handlers(self) -> None:
@@ -180,15 +205,32 @@ class BackgroundFetchExtension:
 
     def _spider_idle(self) -> None:
         self.grouping.close_idle()
+        if self.settings.on_close == "suspend":
+            return
         groups = self._performer.groups.values()
         if self._registry.busy or any(_unfinished(group) for group in groups):
             raise DontCloseSpider
+        self._tell_paused([group.row.id for group in groups])
 
-    async def _spider_closed(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
+    def _tell_paused(self, ids: list[str]) -> None:
+        """Say, once, what the spider does not wait for, and how to go on."""
+        if ids and not self._told_paused:
+            self._told_paused = True
+            logger.warning(
+                "The spider does not wait for %d paused background fetches (%s). They "
+                "are kept, paused, for its next start: they go on when "
+                "`await registration.resume()` is called.",
+                *(len(ids), shown(ids)),
+            )
+
+    async def _spider_closed(self, reason: str) -> None:
+        for task in self._tasks:
+            task.cancel()
         await self._performer.suspend()
+        if reason == "finished" and self._problem is None:
+            await self._registry.forget(most=_FORGET_AT_CLOSE)
         await self._store.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._lock.release()
 
     async def _watch(self) -> None:
@@ -198,11 +240,21 @@ class BackgroundFetchExtension:
         """
         engine = self.crawler.engine
         assert engine is not None
-        while not engine.running:
+        while not engine.running and self.crawler.crawling:
             await asyncio.sleep(_WATCH_INTERVAL)
         while not _closing(self.crawler):
             await asyncio.sleep(_WATCH_INTERVAL)
         await self._performer.suspend()
+
+    async def _forget(self) -> None:
+        """Keep the history bounded."""
+        try:
+            while not job_dir(self.crawler.settings):  # its queue may ask for any
+                if not self.grouping.unanswered:
+                    await self._registry.forget()
+                await asyncio.sleep(_FORGET_INTERVAL)
+        except StoreError as error:
+            self._broken(error)
 
     def _nudge(self) -> None:
         """Let the engine look at once whether the spider is idle, not in 5 s.

@@ -9,10 +9,11 @@ more, and is answered at once with the record's response or failure.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, define, field
+from attrs import asdict, define
 from scrapy import Request
 
 from scrapy_bgfetch.exceptions import (
@@ -22,7 +23,14 @@ from scrapy_bgfetch.exceptions import (
 )
 from scrapy_bgfetch.perform.requests import GROUPED, META_KEY, from_json
 from scrapy_bgfetch.response import failure_of, response_of
+from scrapy_bgfetch.rules.fetch_options import GROUP, kept_in
 from scrapy_bgfetch.rules.group_options import GroupOptions, merge, parse_group_options
+from scrapy_bgfetch.rules.hosts import check_allowed
+from scrapy_bgfetch.rules.record_options import (
+    BODY_PATH,
+    record_options,
+    without_record_options,
+)
 from scrapy_bgfetch.rules.validation import check_url
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_bgfetch.model import FailureReason
+    from scrapy_bgfetch.model import FailureReason, RecordRow
     from scrapy_bgfetch.perform.groups import Performer
     from scrapy_bgfetch.perform.live import Group, LiveRecord
     from scrapy_bgfetch.registration import BackgroundFetchRegistration
@@ -59,7 +67,6 @@ class _Open:
 
     options: GroupOptions
     group: Group
-    rejoined: set[int] = field(factory=set)
 
 
 @define
@@ -83,9 +90,16 @@ class Grouping:
         self._store = store
         self._open: dict[str, _Open] = {}
         self._cut: dict[str, _Cut] = {}
+        self._unanswered: set[tuple[str, int]] = set()
+        self._left: dict[str, dict[tuple[str, str], list[LiveRecord]]] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         registry.on_record = self.returned
         registry.on_released = self._released
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether requests of settled records are on their way to their callbacks."""
+        return bool(self._unanswered)
 
     async def park(self, request: Request) -> Request:
         """Make a record of a grouped request; return what leaves in its place.
@@ -93,7 +107,7 @@ class Grouping:
         :raises BackgroundFetchError: its meta value is unusable, or contradicts
             what an earlier request of the group said, or the group is refused.
         """
-        options = parse_group_options(request.meta[META_KEY])
+        options = parse_group_options(without_record_options(request.meta[META_KEY]))
         check_url(request.url, where="the URL of a grouped request")
         async with self._turn(options.id):
             await self._join(options, request)
@@ -105,8 +119,11 @@ class Grouping:
         """Schedule the request of a settled record once more."""
         if not (live.row.request.get(GROUPED) and live.returnable):
             return
-        live.returnable = False
         request = live.request
+        if not live.has_callback:
+            return
+        live.returnable = False
+        self._unanswered.add((registration.uid, live.index))
         if request is None:
             request = from_json(live.row.request, spider=self._crawler.spider)
         value = {"id": registration.id, "uid": registration.uid, "record": live.index}
@@ -125,6 +142,7 @@ class Grouping:
         """
         value = request.meta[META_KEY]
         found = await self._registry.find(value["uid"])
+        self._unanswered.discard((value["uid"], value["record"]))
         if found is None or value["record"] >= len(found[0].records):
             raise BackgroundFetchError(
                 f"{request.url} was a record of the background fetch {value['id']!r}, "
@@ -144,6 +162,8 @@ class Grouping:
     def close_idle(self) -> None:
         """The spider is idle: settle the groups that wait for no record any more."""
         self._cut.clear()
+        known = self._registry.forget_taken_up()
+        self._left = {uid: left for uid, left in self._left.items() if uid in known}
         for group in list(self._registry.groups.values()):
             if not (group.complete or group.unannounced):
                 self._performer.close_group(group)
@@ -200,10 +220,13 @@ class Grouping:
         self._refuse_late(options, request)
         entry = self._find_open(options)
         if entry is None:
-            await self._open_group(options, request)
+            if not self._rejoin(options.id, request):
+                await self._open_group(options, request)
             return
-        await self._agree(entry, merge(entry.options, options))
-        if self._rejoin(entry, request):
+        merged = merge(entry.options, options)
+        _check_host(merged, request)
+        await self._agree(entry, merged)
+        if self._rejoin(options.id, request):
             return
         if entry.group.complete:
             raise BadRequestError(
@@ -222,7 +245,7 @@ class Grouping:
         if registration is None:
             return None
         group = self._registry.groups[registration.uid]
-        said = group.row.options.get("group")
+        said = group.row.options.get(GROUP)
         if said is None:
             raise BadRequestError(
                 f"the id {options.id!r} names a background fetch that was registered "
@@ -233,6 +256,7 @@ class Grouping:
         return entry
 
     async def _open_group(self, options: GroupOptions, request: Request) -> None:
+        _check_host(options, request)
         registration = await self._registry.register(
             options.id,
             [request],
@@ -241,7 +265,7 @@ class Grouping:
             icons=options.icons or (),
             download_total=options.download_total or 0,
             expected=options.requests,
-            options={"group": _said(options)},
+            options={GROUP: _said(options)},
         )
         group = self._registry.groups.get(registration.uid)
         if group is not None:
@@ -254,40 +278,63 @@ class Grouping:
         group = entry.group
         total = options.download_total or 0
         if total != group.download_total:
-            await self._registry.check_room(total)
+            await self._registry.check_room(total, group.downloaded)
         group.title, group.icons = options.title or "", options.icons or ()
         group.download_total, group.expected = total, options.requests
-        entry.options = options
+        group.limit.rate = options.rate_limit or 0
+        kept, before = {GROUP: _said(options)}, group.options.priority
+        group.options, entry.options = kept_in(kept), options
+        self._performer.reprioritize(group, before)
         await self._store.amend(
             group.uid,
             title=group.title,
             icons=group.icons,
             download_total=total,
             expected=group.expected,
-            options={"group": _said(options)},
+            options=kept,
         )
 
-    def _rejoin(self, entry: _Open, request: Request) -> bool:
+    def _rejoin(self, id: str, request: Request) -> bool:
         """Give a request the record that an earlier run made of it, if there is one.
 
-        A spider without JOBDIR yields its requests again when it is started again.
+        A spider without JOBDIR yields its requests again when it is started again;
+        the record's group may have ended meanwhile.
         """
-        if entry.group.uid not in self._registry.taken_up:
-            return False
-        for live in entry.group.records:
-            if live.index not in entry.rejoined and _same(live, request):
-                entry.rejoined.add(live.index)
-                live.request = request
-                if live.announced and live.returnable:
-                    self.returned(self._registry.active[entry.group.row.id], live)
-                return True
+        for group, registration in self._registry.taken_up.get(id, ()):
+            for live in self._rejoinable(group, request):
+                if _same(live, request):
+                    self._left[group.uid][_key(live.row)].remove(live)
+                    live.request = request
+                    live.has_callback = True
+                    if live.announced and live.returnable:
+                        self.returned(registration, live)
+                    return True
         return False
+
+    def _rejoinable(self, group: Group, request: Request) -> list[LiveRecord]:
+        """Return the records of that URL which no request has found again yet."""
+        if group.uid not in self._left:
+            left = self._left[group.uid] = defaultdict(list)
+            for live in group.records:
+                if live.row.request.get(GROUPED):
+                    left[_key(live.row)].append(live)
+        return self._left[group.uid].get(_key(request), [])
+
+
+def _check_host(options: GroupOptions, request: Request) -> None:
+    where = "the URL of a grouped request"
+    check_allowed(request.url, options.allowed_hosts, where=where)
+
+
+def _key(one: Request | RecordRow) -> tuple[str, str]:
+    return one.method, one.url
 
 
 def _same(live: LiveRecord, request: Request) -> bool:
-    if (live.url, live.row.method) != (request.url, request.method):
+    kept, asked = live.row.request, record_options(request.meta.get(META_KEY))
+    if kept.get(BODY_PATH) != asked.get(BODY_PATH):
         return False
-    return from_json(live.row.request, spider=None).body == request.body
+    return from_json(kept, spider=None).body == request.body
 
 
 def _said(options: GroupOptions) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from scrapy.utils.defer import maybe_deferred_to_future
 from scrapy.utils.misc import build_from_crawler, load_object
 
 from scrapy_bgfetch.extension import BackgroundFetchExtension
+from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.perform.attempt import AttemptClosed
 from scrapy_bgfetch.perform.requests import META_KEY
-from scrapy_bgfetch.settings import Network, read_setting
+from scrapy_bgfetch.settings import read_setting
 from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ class BackgroundFetchDownloadHandler:
         if extension is None or attempt is None:
             raise AttemptClosed("the attempt was interrupted")
         if self._transport is None:
-            network = Network.from_crawler(self._crawler)
-            timeout = extension.settings.stall_timeout
-            self._transport = AiohttpTransport(network, stall_timeout=timeout)
+            self._transport = AiohttpTransport(
+                Network.from_crawler(self._crawler),
+                stall_timeout=extension.settings.stall_timeout,
+                addresses=extension.settings.addresses,
+            )
         return await attempt.answer(request, self._transport)
 
     async def _fall_back(self, request: Request) -> Response:

@@ -63,6 +63,19 @@ def bgfetch_response_started(
 
 
 @hookspec
+def bgfetch_body_complete(
+    registration: BackgroundFetchRegistration,
+    record: BackgroundFetchRecord,
+    response: BackgroundFetchResponse,
+) -> None:
+    """Look at a complete body before its file appears at its final name.
+
+    ``response.path`` is where it is, ``record.checksums`` has its digests. Raising
+    refuses it: the record fails with fetch-error and the file is dropped.
+    """
+
+
+@hookspec
 def bgfetch_record_settled(
     registration: BackgroundFetchRegistration, record: BackgroundFetchRecord
 ) -> None:

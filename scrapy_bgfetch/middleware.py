@@ -49,7 +49,10 @@ class BackgroundFetchMiddleware:
     async def process_request(self, request: Request) -> Request | Response | None:
         """Park a grouped request, or answer one whose record has settled."""
         value = request.meta.get(META_KEY)
-        if value is None or (isinstance(value, dict) and "attempt" in value):
+        if value is None:
+            return None
+        if isinstance(value, dict) and "attempt" in value:
+            self._check(value["attempt"], request)
             return None
         try:
             if isinstance(value, dict) and "record" in value:
@@ -61,6 +64,12 @@ class BackgroundFetchMiddleware:
             url = shown_url(request.url)
             logger.error("%s was not grouped: %s", url, error)  # noqa: TRY400
             raise _ignored(error) from error
+
+    def _check(self, token: str, request: Request) -> None:
+        """Refuse a hop here already: robots.txt would be asked for before it."""
+        attempt = self._extension.attempts.get(token)
+        if attempt is not None:
+            attempt.check(request)
 
 
 def _ignored(error: BackgroundFetchError) -> BackgroundFetchError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scrapy import Request
 
     from scrapy_bgfetch.bodies.local import LocalBodies
+    from scrapy_bgfetch.model import Head
     from scrapy_bgfetch.perform.live import LiveRecord
     from scrapy_bgfetch.registration import BackgroundFetchRegistration
     from scrapy_bgfetch.response import BackgroundFetchResponse
@@ -39,7 +40,11 @@ class BackgroundFetchRecord:
 
     @property
     def request(self) -> Request:
-        """A copy of the request, with its body (78)."""
+        """A copy of the request, with its body (78).
+
+        One in a file is named by ``meta["bgfetch"]["body_path"]``; the copy that was
+        made of a file object goes when the record has settled.
+        """
         live = self._live
         if live.request is not None:
             return live.request.copy()
@@ -71,6 +76,11 @@ class BackgroundFetchRecord:
         return self._live.error
 
     @property
+    def head(self) -> Head | None:
+        """The head of its response as the server sent it, None while there is none."""
+        return self._live.head
+
+    @property
     def status(self) -> int | None:
         """The status of its response, None while there is none."""
         head = self._live.head
@@ -78,8 +88,13 @@ class BackgroundFetchRecord:
 
     @property
     def downloaded(self) -> int:
-        """How many bytes of its body are stored now."""
+        """How many bytes of its body are stored now; 0 when it was not modified."""
         return self._live.stored
+
+    @property
+    def uploaded(self) -> int:
+        """How many bytes of its request's body were sent; it never falls (58)."""
+        return self._live.uploaded
 
     @property
     def size(self) -> int | None:
@@ -92,6 +107,30 @@ class BackgroundFetchRecord:
         live = self._live
         settled = live.settled and live.path is not None
         return self._bodies.files / str(live.path) if settled else None
+
+    @property
+    def not_modified(self) -> bool:
+        """Whether its file is that of an earlier background fetch.
+
+        The server has answered 304 to ``revalidate``. ``path`` is where that file has
+        always been, the response has its head, freshened by the 304 (RFC 9111 section
+        3.2). Nothing was downloaded.
+        """
+        return self._live.not_modified
+
+    @property
+    def integrity(self) -> dict[str, list[str]]:
+        """What its body must be: accepted hex digests by algorithm; {} for anything."""
+        return self._live.integrity
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The digests of its complete body in hex, by algorithm.
+
+        There are those of BGFETCH_CHECKSUM and of its ``integrity``; {} before it is
+        complete.
+        """
+        return dict(self._live.checksums)
 
     @property
     def response_ready(self) -> ResponseReady:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from scrapy import Request
 
 from scrapy_bgfetch.exceptions import BadRequestError, InvalidStateError
+from scrapy_bgfetch.manifest import make_manifest
+from scrapy_bgfetch.matching import Finder, Matches, query_of
+from scrapy_bgfetch.plugins.dispatcher import invoke
 from scrapy_bgfetch.record import BackgroundFetchRecord
-from scrapy_bgfetch.rules.matching import Candidate, MatchOptions, matches
-from scrapy_bgfetch.rules.validation import check_icons, check_title, resolve_url
+from scrapy_bgfetch.rules.matching import MatchOptions
+from scrapy_bgfetch.rules.validation import check_icons, check_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from scrapy import Request
 
     from scrapy_bgfetch.bodies.local import LocalBodies
     from scrapy_bgfetch.events import BackgroundFetchEvent
     from scrapy_bgfetch.model import FailureReason, Result
     from scrapy_bgfetch.perform.groups import Performer
     from scrapy_bgfetch.perform.live import Group, LiveRecord
+    from scrapy_bgfetch.perform.space import Space
+    from scrapy_bgfetch.rules.matching import Candidate
     from scrapy_bgfetch.store.base import Store
 
     Listener = Callable[[BackgroundFetchEvent], Any]
@@ -37,6 +42,7 @@ class Workshop:
     performer: Performer
     store: Store
     bodies: LocalBodies
+    space: Space
 
 
 @frozen
@@ -59,6 +65,7 @@ class BackgroundFetchRegistration:
     def __init__(self, group: Group, workshop: Workshop) -> None:
         self._group = group
         self._workshop = workshop
+        self._finder: Finder | None = None
         self._listeners: list[Listener] = []
         self.onprogress: Listener | None = None
         self.refresh()
@@ -90,7 +97,7 @@ class BackgroundFetchRegistration:
     @property
     def upload_total(self) -> int:
         """How many bytes its requests send, in their bodies (98)."""
-        return self._group.row.upload_total
+        return self._group.upload_total
 
     @property
     def uploaded(self) -> int:
@@ -101,6 +108,11 @@ class BackgroundFetchRegistration:
     def download_total(self) -> int:
         """The most bytes that it may store, over all records; 0 for no limit."""
         return self._group.download_total
+
+    @property
+    def rate_limit(self) -> int:
+        """How many bytes a second it may bring, over all records; 0 for no limit."""
+        return self._group.limit.rate
 
     @property
     def downloaded(self) -> int:
@@ -156,49 +168,43 @@ class BackgroundFetchRegistration:
         ignore_method: bool = False,
         ignore_vary: bool = False,
     ) -> BackgroundFetchRecord | None:
-        """Return the first record of :meth:`match_all`, None when none matches."""
-        found = await self.match_all(
-            request,
-            ignore_search=ignore_search,
-            ignore_method=ignore_method,
-            ignore_vary=ignore_vary,
-        )
-        return found[0] if found else None
+        """Return the first record of :meth:`match_all`, None when none matches.
 
-    async def match_all(
+        It looks only at the records of that URL, however many there are.
+        """
+        options = MatchOptions(ignore_search, ignore_method, ignore_vary)
+        query = query_of(request, self.base_url)
+        async for record in self._matches(query, options):
+            return record
+        return None
+
+    def match_all(
         self,
         request: str | Request | None = None,
         *,
         ignore_search: bool = False,
         ignore_method: bool = False,
         ignore_vary: bool = False,
-    ) -> list[BackgroundFetchRecord]:
+    ) -> Matches:
         """Return the records that match a request, all of them without one (77).
 
-        A relative URL is resolved against the ``base_url`` that was given to
-        ``fetch``, otherwise against the first record's URL. Each call returns new
-        objects (84).
+        ``await`` it for a list, or iterate with ``async for``: then each record is
+        made when its turn comes, and none is held. They come in the order of
+        registration; those that join meanwhile come at the end. Each time there are
+        new objects (84).
+
+        The rules are those of the Cache API (131-133). A relative URL is resolved
+        against the ``base_url`` that was given to ``fetch``, otherwise against the
+        first record's URL. A request is compared as its spider made it; Cookie,
+        Authorization and Proxy-Authorization play no role, whatever ``Vary`` says,
+        as they are not kept.
 
         :raises InvalidStateError: ``records_available`` is False (74).
+        :raises BadRequestError: ``request`` is no URL that could be fetched.
         """
-        if not self.records_available:
-            raise InvalidStateError(
-                f"the records of {self.id!r} are no longer available: all handlers of "
-                "its event have ended. Use `records` to read what is kept of them."
-            )
-        if request is None:
-            return list(self.records)
-        options = MatchOptions(
-            ignore_search=ignore_search,
-            ignore_method=ignore_method,
-            ignore_vary=ignore_vary,
-        )
-        query = self._query(request)
-        return [
-            self.record(live)
-            for live in self._group.records
-            if matches(query, _candidate(live), options)
-        ]
+        options = MatchOptions(ignore_search, ignore_method, ignore_vary)
+        query = None if request is None else query_of(request, self.base_url)
+        return self._matches(query, options)
 
     async def abort(self) -> bool:
         """Abort; True when it was active, False when it had ended already (71).
@@ -206,6 +212,10 @@ class BackgroundFetchRegistration:
         When this returns, the id is free and the transfers have been cut; the
         records that had ended before stay readable (57). ``result`` and
         ``failure_reason`` follow together with the event (67).
+
+        :raises InvalidStateError: it is being registered: a plug-in refuses it in
+            ``bgfetch_register`` by raising.
+        :raises SuspendedError: the spider is closing; it goes on next time.
         """
         return await self._workshop.performer.abort(self._group)
 
@@ -221,9 +231,25 @@ class BackgroundFetchRegistration:
         await self._workshop.performer.resume(self._group)
 
     async def click(self) -> None:
-        """Send the click event, while it is active or after its end (88)."""
+        """Send the click event, while it is active or after its end (88, 207).
+
+        Returns when its handlers have ended.
+        """
         assert self._group.delegate is not None
         await self._group.delegate.clicked()
+
+    async def manifest(self) -> dict[str, Any]:
+        """Return what was fetched, how, and what its files are, as JSON values (N3).
+
+        For :func:`verify`, later and anywhere. Files without a checksum are hashed
+        in a thread. The page "The manifest" says what is in it.
+
+        :raises InvalidStateError: it is active, or BGFETCH_HISTORY has forgotten it.
+        :raises StoreError: the state cannot be read, as after the end of the crawl.
+        """
+        return await make_manifest(
+            self.uid, self._workshop.store, self._workshop.bodies.files
+        )
 
     async def settled(self) -> BackgroundFetchRegistration:
         """Wait until it has ended, well or not, and return it.
@@ -269,9 +295,11 @@ class BackgroundFetchRegistration:
         """Change what is shown of it; what is None stays."""
         changes: dict[str, Any] = {}
         if title is not None:
-            changes["title"] = self._group.title = check_title(title)
+            changes["title"] = check_title(title)
         if icons is not None:
-            changes["icons"] = self._group.icons = check_icons(icons)
+            changes["icons"] = check_icons(icons)
+        for name, value in changes.items():
+            setattr(self._group, name, value)
         if changes:
             await self._workshop.store.amend(self.uid, **changes)
 
@@ -289,18 +317,25 @@ class BackgroundFetchRegistration:
             group.uploaded, group.downloaded, group.result, group.failure_reason
         )
 
-    async def dispatch(self, event: BackgroundFetchEvent) -> None:
-        """Call the progress listeners; one that raises is logged."""
+    async def dispatch(self, event: BackgroundFetchEvent) -> int:
+        """Call the progress listeners; return how many raised, which is logged.
+
+        When it ends meanwhile, the rest of them waits for its last event (69).
+        """
+        result = self.result
         listeners = list(self._listeners)
         if self.onprogress is not None:
             listeners.append(self.onprogress)
+        failed = 0
         for listener in listeners:
+            if self.result is not result:
+                break
             try:
-                result = listener(event)
-                if inspect.isawaitable(result):
-                    await result
+                await invoke(listener, event)
             except Exception:
+                failed += 1
                 logger.exception("A progress listener of %r failed.", self.id)
+        return failed
 
     @property
     def bodies(self) -> LocalBodies:
@@ -310,29 +345,22 @@ class BackgroundFetchRegistration:
     def record(self, live: LiveRecord) -> BackgroundFetchRecord:
         return BackgroundFetchRecord(self, live, self._workshop.bodies)
 
-    def _query(self, request: str | Request) -> Candidate:
-        if isinstance(request, Request):
-            return Candidate(request.url, request.method, _fields(request), None)
-        if not isinstance(request, str):
-            raise BadRequestError(
-                f"match takes a URL or a scrapy.Request, not {type(request).__name__}."
+    def check_available(self) -> None:
+        """Check that its records may be searched.
+
+        :raises InvalidStateError: ``records_available`` is False (74).
+        """
+        if not self.records_available:
+            raise InvalidStateError(
+                f"the records of {self.id!r} are no longer available: all handlers of "
+                "its event have ended. Use `records` to read what is kept of them."
             )
-        escaped = Request(resolve_url(request, self.base_url)).url
-        return Candidate(escaped, "GET", (), None)
 
-
-def _candidate(live: LiveRecord) -> Candidate:
-    vary = live.head.get("Vary") if live.head is not None else None
-    lines = tuple((name, value) for name, value in live.row.request["headers"])
-    return Candidate(live.url, live.row.method, lines, vary)
-
-
-def _fields(request: Request) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, values in request.headers.items()
-        for value in values
-    )
+    def _matches(self, query: Candidate | None, options: MatchOptions) -> Matches:
+        self.check_available()
+        if self._finder is None:
+            self._finder = Finder(self._group.records)
+        return Matches(self, self._finder, query, options)
 
 
 def _check_event(type: str) -> None:

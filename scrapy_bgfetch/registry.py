@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import sys
 import time
 import uuid
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
-
-import humanize
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakValueDictionary
 
 from scrapy_bgfetch import stats
-from scrapy_bgfetch.exceptions import IdActiveError, QuotaExceededError
+from scrapy_bgfetch.adoption import Adoption
+from scrapy_bgfetch.appending import Appending, to_its_end
+from scrapy_bgfetch.earlier import Earlier
+from scrapy_bgfetch.exceptions import IdActiveError
 from scrapy_bgfetch.model import RecordRow, RegistrationRow
+from scrapy_bgfetch.new_records import NewRecords
 from scrapy_bgfetch.perform.live import Group, LiveRecord
-from scrapy_bgfetch.perform.requests import from_json, to_json
+from scrapy_bgfetch.perform.turns import Turns, uncollected
+from scrapy_bgfetch.permission import Permission
+from scrapy_bgfetch.recovery import Recovery
 from scrapy_bgfetch.registration import BackgroundFetchRegistration
 from scrapy_bgfetch.reporting import Reporter
-from scrapy_bgfetch.rules.file_names import part_name
+from scrapy_bgfetch.rules.uploads import upload_size
 from scrapy_bgfetch.store.base import IdActive, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from scrapy import Request
     from scrapy.crawler import Crawler
 
     from scrapy_bgfetch.plugins.dispatcher import Dispatcher
     from scrapy_bgfetch.registration import Workshop
+    from scrapy_bgfetch.rules.revalidation import Previous
     from scrapy_bgfetch.settings import Settings
-
-
-logger = logging.getLogger(__name__)
 
 _ENDED_KEPT = 8  # background fetches that are still read after their end
 _Found = tuple[Group, BackgroundFetchRegistration]
@@ -57,11 +61,19 @@ class Registry:
         self._workshop = workshop
         self._dispatcher = dispatcher
         self._scope = scope
-        self._reserved: set[str] = set()
+        self._adoption = Adoption(workshop, scope)
+        self._recovery = Recovery(crawler, workshop, scope)
+        self._new_records = NewRecords(crawler, workshop, settings)
+        self.appending = Appending(workshop, self._adoption, self._new_records)
+        self.earlier = Earlier(crawler, workshop, scope)
+        self._reserved: dict[str, asyncio.Future[None]] = {}
+        self.permission = Permission(settings.permission)
+        self.looking = 0
         self.active: dict[str, BackgroundFetchRegistration] = {}
         self.groups: dict[str, Group] = {}
-        self.taken_up: set[str] = set()
-        self._ended: OrderedDict[str, _Found] = OrderedDict()
+        self.taken_up: dict[str, list[_Found]] = {}
+        self._known: WeakValueDictionary[str, Group] = WeakValueDictionary()
+        self._ended: OrderedDict[str, Group] = OrderedDict()
         self.on_record: Callable[[BackgroundFetchRegistration, LiveRecord], None] = (
             lambda _registration, _record: None
         )
@@ -71,8 +83,8 @@ class Registry:
 
     @property
     def busy(self) -> bool:
-        """Whether a background fetch is being registered right now."""
-        return bool(self._reserved)
+        """Whether a background fetch is being registered, or looked for, right now."""
+        return bool(self._reserved or self.looking)
 
     async def register(
         self,
@@ -80,132 +92,233 @@ class Registry:
         requests: Sequence[Request],
         *,
         grouped: bool = False,
+        files: Sequence[BinaryIO | None] = (),
+        previous: Mapping[int, Previous] | None = None,
         **columns: Any,
     ) -> BackgroundFetchRegistration:
         """Register a new background fetch and let it begin.
 
-        ``columns`` are those of :class:`RegistrationRow`.
+        ``columns`` are those of :class:`RegistrationRow`; the rest is that of
+        :meth:`NewRecords.make`.
 
         :raises IdActiveError: the id is active; of two racing calls one wins (16).
         :raises QuotaExceededError: its download_total does not fit (20).
-        :raises NotAllowedError: a plug-in refused it; nothing is stored.
-        :raises BadRequestError: a request cannot be kept.
+        :raises NotAllowedError: BGFETCH_PERMISSION or a plug-in refused it; nothing
+            is stored.
+        :raises BadRequestError: a request cannot be kept, or its body not be read.
         """
-        if id in self.active or id in self._reserved:
+        make = partial(
+            self._new_records.make,
+            uuid.uuid4().hex,
+            requests,
+            files=files,
+            grouped=grouped,
+            previous=previous or {},
+        )
+        return await to_its_end(self._register(id, make, columns))
+
+    def taken(self, id: str) -> bool:
+        """Whether the id is active, or is being registered."""
+        return id in self.active or id in self._reserved
+
+    async def registering(self, id: str) -> None:
+        """Wait while the id is being registered."""
+        while id in self._reserved:
+            await asyncio.shield(self._reserved[id])
+
+    async def _register(
+        self,
+        id: str,
+        make: Callable[[], Awaitable[tuple[list[Request], list[RecordRow]]]],
+        columns: dict[str, Any],
+    ) -> BackgroundFetchRegistration:
+        if self.taken(id):
             raise _id_active(id)
-        self._reserved.add(id)
+        self.permission.check()
+        self._reserved[id] = asyncio.get_running_loop().create_future()
         try:
-            group, registration = self._new(id, requests, grouped, columns)
-            await self.check_room(group.download_total)
-            await self._dispatcher.ask("bgfetch_register", registration=registration)
-            rows = [live.row for live in group.records]
-            await self._workshop.store.register(group.row, rows)
-            self._activate(group, registration)
+            requests, bare = await make()
+            with self._new_records.undone(bare):
+                group, adopted = await self._new(id, requests, bare, columns)
+                registration = await self._keep(group, adopted)
         except IdActive:
             raise _id_active(id) from None
         finally:
-            self._reserved.discard(id)
+            self._reserved.pop(id).set_result(None)
         self._workshop.performer.add(group)
+        self._adoption.taken(adopted)
         assert isinstance(group.delegate, Reporter)
         await group.delegate.registered()
+        if group.paused:
+            self.permission.tell_paused(id)
         return registration
 
+    async def _keep(
+        self, group: Group, adopted: Sequence[RecordRow]
+    ) -> BackgroundFetchRegistration:
+        """Write a new background fetch down, unless somebody refuses it."""
+        registration = self._attach(group)
+        rows = [live.row for live in group.records]
+        try:
+            await self.check_room(group.download_total, group.downloaded)
+            await self._dispatcher.ask("bgfetch_register", registration=registration)
+            whose = [(row.uid, row.index) for row in adopted]
+            await self._workshop.store.register(group.row, rows, whose)
+        except BaseException:
+            self._adoption.undo(rows)
+            raise
+        self._activate(group, registration)
+        return registration
+
+    def forget_taken_up(self) -> set[str]:
+        """Forget those of earlier runs that have ended; return the others' uids.
+
+        A spider that has been idle has yielded all that it yields again.
+        """
+        for id, found in list(self.taken_up.items()):
+            self.taken_up[id] = [one for one in found if not one[0].ending]
+            if not self.taken_up[id]:
+                del self.taken_up[id]
+        return {one[0].uid for found in self.taken_up.values() for one in found}
+
     async def append(self, group: Group, request: Request) -> LiveRecord | None:
-        """Add a request to a group; None when the group ended just now."""
-        row = self._record_row(group.uid, len(group.records), request, grouped=True)
-        if await self._workshop.store.append(row) is not Verdict.KEPT:
+        """Add a request to a group; None when the group ended just now.
+
+        :raises NotAllowedError: BGFETCH_PERMISSION forbids it.
+        :raises BadRequestError: the request cannot be kept, or its body not be read.
+        """
+        return await to_its_end(self._append(group, request))
+
+    async def _append(self, group: Group, request: Request) -> LiveRecord | None:
+        self.permission.check()
+        (sent,), (bare,) = await self._new_records.make(
+            group.uid, [request], grouped=True, first=len(group.records)
+        )
+        (row,), adopted = await self._adoption.take(
+            group.row.id,
+            [bare],
+            download_total=group.download_total,
+            stored=group.downloaded,
+        )
+        whose = (adopted[0].uid, adopted[0].index) if adopted else None
+        verdict = await self._workshop.store.append(row, whose)
+        if verdict is Verdict.OVER_BUDGET:  # others have written meanwhile
+            self._adoption.undo([row])
+            row, adopted = bare, []
+            verdict = await self._workshop.store.append(row)
+        if verdict is not Verdict.KEPT:
+            self._adoption.undo([row])
+            self._new_records.undo([row])
             return None
-        live = LiveRecord(group, row, request=request)
+        group.downloaded += row.stored
+        self._adoption.taken(adopted)
+        live = LiveRecord(group, row, request=sent)
+        group.upload_total += live.upload_size
         group.add(live)
         self._workshop.performer.take_up(live)
         return live
 
     async def take_up(self) -> None:
         """Go on with what earlier runs of this spider left (DESIGN, "Close")."""
-        performer, bodies = self._workshop.performer, self._workshop.bodies
-        groups = [await self._load(row) for row in await self._undelivered()]
-        unannounced = await self._workshop.store.unannounced()
-        known = {part_name(uid, index) for uid, index in unannounced}
-        await asyncio.to_thread(bodies.discard_orphans, known)
-        for group in groups:
-            registration = self._attach(group)
-            self.taken_up.add(group.uid)
-            if not group.ending:
-                self._activate(group, registration)
-            performer.add(group)
+        with uncollected():
+            groups = await self._recovery.undelivered()
+            await self._recovery.tidy(groups)
+            await self._admit(groups)
+        await self._workshop.space.start(await self._workshop.store.stored_bytes())
         if groups:
             assert self._crawler.stats is not None
             self._crawler.stats.inc_value(stats.RESUMED.key(), len(groups))
 
-    async def find(self, uid: str) -> _Found | None:
-        """Return a background fetch by its unique id, also one that has ended."""
-        group = self._workshop.performer.groups.get(uid)
-        if group is not None:
-            assert isinstance(group.delegate, Reporter)
-            return group, group.delegate.registration
-        if uid in self._ended:
-            self._ended.move_to_end(uid)
-            return self._ended[uid]
-        row = await self._workshop.store.get(uid)
-        if row is None:
-            return None
-        group = await self._load(row)
-        found = group, BackgroundFetchRegistration(group, self._workshop)
-        self._ended[uid] = found
-        if len(self._ended) > _ENDED_KEPT:
-            self._ended.popitem(last=False)
-        return found
+    async def _admit(self, groups: Sequence[Group]) -> None:
+        """Let all be known, before the first of them goes on."""
+        performer, turns = self._workshop.performer, Turns()
+        for group in groups:
+            registration = self._attach(group)
+            self.taken_up.setdefault(group.row.id, []).append((group, registration))
+            if not group.ending:
+                self._activate(group, registration)
+            performer.admit(group)
+            if turns.over:
+                await turns.next()
+        await self._adoption.open()
+        for group in groups:
+            await performer.go_on(group, turns)
 
-    async def check_room(self, download_total: int) -> None:
+    async def find(self, uid: str) -> _Found | None:
+        """Return one, also after its end: the same while anybody has it (24)."""
+        group = self._known.get(uid)
+        if group is None:
+            row = await self._workshop.store.get(uid)
+            loaded = None if row is None else await self._recovery.load(row)
+            if loaded is None or not loaded.records:  # forgotten, maybe in between
+                return None
+            group = self._known.get(uid, loaded)  # maybe somebody was faster
+            if group is loaded:
+                self._attach(group)
+        assert isinstance(group.delegate, Reporter)
+        if uid not in self._workshop.performer.groups:
+            self._ended[uid] = group
+            self._ended.move_to_end(uid)
+            if len(self._ended) > _ENDED_KEPT:
+                self._ended.popitem(last=False)
+        return group, group.delegate.registration
+
+    async def history(self, limit: int) -> list[BackgroundFetchRegistration]:
+        """Return those that have settled, the last settled first."""
+        rows = await self._workshop.store.history(self._scope, limit)
+        found = [await self.find(row.uid) for row in rows]
+        return [one[1] for one in found if one is not None and one[1].result]
+
+    async def check_room(self, download_total: int, stored: int = 0) -> None:
         """Check that so many bytes fit the disk and BGFETCH_QUOTA (20, 110).
+
+        ``stored`` of them are there already. Without a number, that there is any
+        room at all, unless one may wait for it.
 
         :raises QuotaExceededError: they don't; the message says what is left.
         """
-        if not download_total:
-            return
-        free = await asyncio.to_thread(self._workshop.bodies.free_bytes)
-        if download_total > free:
-            raise _no_room(download_total, free, "the disk", "Free some space")
-        quota = self._settings.quota
-        if quota:
-            left = max(quota - await self._workshop.store.stored_bytes(), 0)
-            if download_total > left:
-                raise _no_room(download_total, left, "BGFETCH_QUOTA", "Raise it")
+        waits = self._settings.on_full == "pause"
+        await self._workshop.space.require(download_total, stored, waits=waits)
 
-    def _new(
+    async def forget(self, *, most: int = sys.maxsize) -> None:
+        """Forget the settled background fetches beyond BGFETCH_HISTORY.
+
+        :param most: after so many transactions leave the rest for later.
+        """
+        keep = self._settings.history
+        for _ in range(most if keep else 0):
+            if not await self._workshop.store.forget(self._scope, keep):
+                return
+
+    async def _new(
         self,
         id: str,
         requests: Sequence[Request],
-        grouped: bool,
+        bare: Sequence[RecordRow],
         columns: dict[str, Any],
-    ) -> tuple[Group, BackgroundFetchRegistration]:
-        uid = uuid.uuid4().hex
+    ) -> tuple[Group, list[RecordRow]]:
+        """Return a new background fetch, and the records whose bytes it adopts."""
+        rows, adopted = await self._adoption.take(
+            id, bare, download_total=columns.get("download_total", 0)
+        )
         row = RegistrationRow(
-            uid=uid,
+            uid=bare[0].uid,
             id=id,
             scope=self._scope,
-            upload_total=sum(len(request.body) for request in requests),
+            upload_total=sum(upload_size(row.request) for row in rows),
+            downloaded=sum(row.stored for row in rows),
             created_at=time.time(),
+            paused=self.permission.asks,
             **columns,
         )
         group = Group(row)
-        for index, request in enumerate(requests):
-            kept = self._record_row(uid, index, request, grouped=grouped)
+        for kept, request in zip(rows, requests, strict=True):
             group.add(LiveRecord(group, kept, request=request))
-        return group, self._attach(group)
-
-    def _record_row(
-        self, uid: str, index: int, request: Request, *, grouped: bool
-    ) -> RecordRow:
-        kept = to_json(
-            request,
-            spider=self._crawler.spider if grouped else None,
-            credentials=self._settings.store_credentials,
-        )
-        return RecordRow(uid, index, request.url, request.method, kept)
+        return group, adopted
 
     def _attach(self, group: Group) -> BackgroundFetchRegistration:
         registration = BackgroundFetchRegistration(group, self._workshop)
+        self._known[group.uid] = group
         group.delegate = Reporter(
             registration,
             self._crawler,
@@ -231,34 +344,11 @@ class Registry:
         if self.active.get(registration.id) is registration:
             del self.active[registration.id]
             self.on_released(registration)
-        self.groups.pop(registration.uid, None)
-        self.taken_up.discard(registration.uid)
-
-    async def _undelivered(self) -> list[RegistrationRow]:
-        return await self._workshop.store.undelivered(self._scope)
-
-    async def _load(self, row: RegistrationRow) -> Group:
-        group = Group(row)
-        for kept in await self._workshop.store.records(row.uid):
-            live = LiveRecord(group, kept)
-            if not kept.announced:
-                self._restore_request(live)
-            group.add(live)
-        return group
-
-    def _restore_request(self, live: LiveRecord) -> None:
-        """Make its request again; one whose callback is gone has none any more."""
-        kept = live.row.request
-        try:
-            live.request = from_json(kept, spider=self._crawler.spider)
-        except ValueError as error:
-            logger.error(  # noqa: TRY400
-                "%s of the background fetch %r goes on, but its callback will not be "
-                "called: %s.",
-                *(live.url, live.group.row.id, error),
-            )
-            live.request = from_json(kept, spider=None)
-            live.returnable = False
+        group = self.groups.pop(registration.uid, None)
+        if group is not None and any(
+            r.failure_reason and r.stored for r in group.records
+        ):
+            self._adoption.left(registration.id)
 
 
 def _id_active(id: str) -> IdActiveError:
@@ -266,12 +356,4 @@ def _id_active(id: str) -> IdActiveError:
         f"the id {id!r} names a background fetch that is still active: wait until it "
         "has settled, abort it, or use another id. After a restart an unfinished one "
         "goes on by itself: get(id) returns it."
-    )
-
-
-def _no_room(wanted: int, left: int, where: str, what: str) -> QuotaExceededError:
-    return QuotaExceededError(
-        f"download_total is {humanize.naturalsize(wanted, binary=True)} ({wanted} "
-        f"bytes), but {where} has only {humanize.naturalsize(left, binary=True)} "
-        f"({left} bytes) left. {what}, or ask for less."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import humanize
@@ -13,6 +15,7 @@ from scrapy_bgfetch import signals, stats
 from scrapy_bgfetch.events import BackgroundFetchEvent, BackgroundFetchUpdateUIEvent
 from scrapy_bgfetch.exceptions import BadStatus
 from scrapy_bgfetch.model import FailureReason, Result
+from scrapy_bgfetch.plugins.dispatcher import Lazy
 from scrapy_bgfetch.response import response_of
 from scrapy_bgfetch.rules.file_names import file_name, safe_relative_path
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.plugins.dispatcher import Dispatcher
     from scrapy_bgfetch.record import BackgroundFetchRecord
     from scrapy_bgfetch.registration import BackgroundFetchRegistration, Snapshot
-    from scrapy_bgfetch.response import BackgroundFetchResponse
     from scrapy_bgfetch.stats import Stat
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 @define
 class Reporter:
     """The delegate of one background fetch.
+
+    When the spider closes, handlers and hooks that have not ended are waited for no
+    more, but not cancelled: one of them may wait for the close itself.
 
     :ivar on_released: called when its id is free.
     :ivar on_record: called with each record that has settled.
@@ -51,7 +56,7 @@ class Reporter:
     async def registered(self) -> None:
         """Say that it was registered."""
         self._count(stats.REGISTERED)
-        await self._signal(signals.bgfetch_registered)
+        await self._signal("bgfetch_registered")
 
     def released(self) -> None:
         """Free the id."""
@@ -72,10 +77,20 @@ class Reporter:
 
         :raises NotAllowedError: one of them refused it.
         """
-        if not self.dispatcher.has("bgfetch_response_started"):
-            return
         await self.dispatcher.ask(
             "bgfetch_response_started",
+            registration=self.registration,
+            record=self._record(record),
+            response=self._response(record),
+        )
+
+    async def body_complete(self, record: LiveRecord) -> None:
+        """Ask the plug-ins whether the body is what it should be.
+
+        :raises NotAllowedError: one of them refused it.
+        """
+        await self.dispatcher.ask(
+            "bgfetch_body_complete",
             registration=self.registration,
             record=self._record(record),
             response=self._response(record),
@@ -113,8 +128,8 @@ class Reporter:
         """Send the click event."""
         self._count(stats.CLICK)
         event = BackgroundFetchEvent("backgroundfetchclick", self.registration)
-        await self._signal(signals.bgfetch_click, event=event)
-        event.active = False
+        with event.dispatching():
+            await self._signal("bgfetch_click", event=event)
 
     async def record_settled(self, record: LiveRecord) -> None:
         """Send the signal, call the hooks, hand the record back to its spider."""
@@ -124,41 +139,66 @@ class Reporter:
         outcome = record.failure_reason or Result.SUCCESS
         self._count(stats.RECORD_SETTLED_AS, reason=outcome)
         self._count(stats.WIRE_BYTES, record.wire)
+        if record.not_modified:
+            self._count(stats.NOT_MODIFIED)
         if record.failure_reason is FailureReason.NONE:
             self._count(stats.DOWNLOADED_BYTES, record.stored)
-        await self._signal(signals.bgfetch_record_settled, record=said)
-        await self.dispatcher.call(
-            "bgfetch_record_settled", registration=self.registration, record=said
-        )
+        await self._signal("bgfetch_record_settled", record=said)
+        await self._call("bgfetch_record_settled", record=said)
         self.on_record(self.registration, record)
 
     async def settled(self) -> None:
         """Send the last progress and the one terminal event (36), call the hooks."""
         registration = self.registration
-        registration.refresh()
-        await self._send_progress()
+        await self.progress()
         signal, event, stat = _terminal(registration)
         self._count(stat)
         self._log()
-        await self._signal(signal, event=event)
-        await self.dispatcher.call("bgfetch_settled", registration=registration)
-        event.active = False
+        with event.dispatching():
+            await self._signal(signal, event=event)
+            await self._call("bgfetch_settled")
 
     async def _send_progress(self) -> None:
         self._sent = self.registration.numbers
+        result = self.registration.result
         self._count(stats.PROGRESS)
-        await self.registration.dispatch(
-            BackgroundFetchEvent("progress", self.registration)
-        )
-        await self._signal(signals.bgfetch_progress)
+        event = BackgroundFetchEvent("progress", self.registration)
+        with event.dispatching():
+            failed = await asyncio.shield(self.registration.dispatch(event))
+            self._count_errors("progress", failed)
+        await asyncio.shield(self._signal_progress(result))
 
-    async def _signal(self, signal: object, **arguments: object) -> None:
-        await self.crawler.signals.send_catch_log_async(
-            signal,
+    async def _signal_progress(self, result: Result) -> None:
+        """Send the signal, unless it has ended meanwhile: the last one follows (69)."""
+        if self.registration.result is result:
+            await self._send("bgfetch_progress")
+
+    async def _call(self, hook: str, **arguments: object) -> None:
+        """Call a hook and wait for its implementations, which go on if nobody waits."""
+        if self.dispatcher.has(hook):
+            call = self.dispatcher.call
+            await asyncio.shield(
+                call(hook, registration=self.registration, **arguments)
+            )
+
+    async def _signal(self, name: str, **arguments: object) -> None:
+        """Send a signal and wait for its handlers, which go on if nobody waits."""
+        await asyncio.shield(self._send(name, **arguments))
+
+    async def _send(self, name: str, **arguments: object) -> None:
+        """Send a signal; Scrapy logs the handlers that raise."""
+        results = await self.crawler.signals.send_catch_log_async(
+            getattr(signals, name),
             registration=self.registration,
             spider=self.crawler.spider,
             **arguments,
         )
+        self._count_errors(name, sum(_failed(name, result) for result in results))
+
+    def _count_errors(self, name: str, errors: int) -> None:
+        if errors:
+            self._count(stats.HANDLER_ERRORS, errors)
+            self._count(stats.HANDLER_ERRORS_OF, errors, signal=name)
 
     def _count(self, stat: Stat, amount: int = 1, **parts: object) -> None:
         assert self.crawler.stats is not None
@@ -167,34 +207,48 @@ class Reporter:
     def _record(self, record: LiveRecord) -> BackgroundFetchRecord:
         return self.registration.record(record)
 
-    def _response(self, record: LiveRecord) -> BackgroundFetchResponse:
-        return response_of(record, self.bodies, request=record.request)
+    def _response(self, record: LiveRecord) -> Lazy:
+        return Lazy(partial(response_of, record, self.bodies, request=record.request))
 
     def _log(self) -> None:
         registration = self.registration
         records = registration.records
         good = sum(not record.failure_reason for record in records)
+        same = sum(record.not_modified for record in records)
         logger.info(
-            "Background fetch %r: %s%s, %d of %d files, %s",
+            "Background fetch %r: %s%s, %d of %d files%s, %s",
             registration.id,
             registration.result,
             f" ({registration.failure_reason})" if registration.failure_reason else "",
             good,
             len(records),
+            f" ({same} not modified)" if same else "",
             humanize.naturalsize(registration.downloaded, binary=True),
             extra={"spider": self.crawler.spider},
         )
 
 
+def _failed(signal: str, result: object) -> bool:
+    """Whether it comes from a handler that raised, or that was cancelled.
+
+    Scrapy gives a pair of handler and result for each, and logs what was raised; of
+    one that was cancelled there is the bare exception.
+    """
+    if isinstance(result, tuple):
+        return isinstance(result[1], BaseException)
+    logger.error("A handler of %s was cancelled: %r", signal, result)
+    return True
+
+
 def _terminal(
     registration: BackgroundFetchRegistration,
-) -> tuple[object, BackgroundFetchEvent, Stat]:
+) -> tuple[str, BackgroundFetchEvent, Stat]:
     reason = registration.failure_reason
     if reason is FailureReason.ABORTED:
         event = BackgroundFetchEvent("backgroundfetchabort", registration)
-        return signals.bgfetch_abort, event, stats.ABORT
+        return "bgfetch_abort", event, stats.ABORT
     if reason is FailureReason.NONE:
         success = BackgroundFetchUpdateUIEvent("backgroundfetchsuccess", registration)
-        return signals.bgfetch_success, success, stats.SUCCESS
+        return "bgfetch_success", success, stats.SUCCESS
     fail = BackgroundFetchUpdateUIEvent("backgroundfetchfail", registration)
-    return signals.bgfetch_fail, fail, stats.FAIL
+    return "bgfetch_fail", fail, stats.FAIL

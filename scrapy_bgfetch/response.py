@@ -36,7 +36,7 @@ class Body:
     def path(self) -> Path:
         """Where the bytes are now: the part file, or the settled file."""
         live = self.live
-        if live.path is not None and live.settled:
+        if live.path is not None and (live.settled or live.not_modified):
             return self._bodies.files / live.path
         return self._bodies.parts / live.part
 
@@ -46,7 +46,7 @@ class Body:
         live = self.live
         if live.failure_reason is FailureReason.BAD_STATUS:
             return (live.size or 0) if live.path is not None else 0
-        return live.stored
+        return (live.size or 0) if live.not_modified else live.front
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Follow the body from its first byte to its end."""
@@ -56,7 +56,7 @@ class Body:
             while True:
                 self._check(generation)
                 if position < self.length:
-                    file = file or self.path.open("rb")
+                    file = file or self.path.open("rb", buffering=0)
                     size = min(CHUNK_SIZE, self.length - position)
                     data = await asyncio.to_thread(file.read, size)
                     if not data:
@@ -115,7 +115,11 @@ class BackgroundFetchResponse(Response):
         return self.source.live.head
 
     def open(self) -> BinaryIO:
-        """Open the bytes that are there now, for reading."""
+        """Open the bytes that are there now, for reading.
+
+        While a body arrives over several connections its file has gaps, which read as
+        zeros: :meth:`iter_body` waits for what is in them.
+        """
         return self.path.open("rb")
 
     def iter_body(self) -> AsyncIterator[bytes]:

@@ -36,6 +36,11 @@ RESUMED = Stat(
     "Taken up at the start: left unfinished, or not wholly delivered, by an "
     "earlier run.",
 )  # fmt: skip
+FRESH = Stat(
+    "bgfetch/fresh", "background fetches",
+    "Calls of ``fetch`` that fetched nothing: what an earlier one had fetched was "
+    "fresh (``skip_if_fresh``).",
+)  # fmt: skip
 PROGRESS = Stat(
     "bgfetch/progress", "events",
     "Progress events sent, the last one of each background fetch among them.",
@@ -48,10 +53,15 @@ RECORD_SETTLED_AS = Stat(
     "bgfetch/record_settled/{reason}", "records",
     "The same by how they ended: ``success``, or the record's failure reason.",
 )  # fmt: skip
+NOT_MODIFIED = Stat(
+    "bgfetch/not_modified", "records",
+    "Records that succeeded with the file of an earlier background fetch: the "
+    "server said that it is the same still (``revalidate``).",
+)  # fmt: skip
 DOWNLOADED_BYTES = Stat(
     "bgfetch/downloaded_bytes", "bytes",
     "Sizes of the files of records that succeeded, decoded, whichever run brought "
-    "the bytes.",
+    "the bytes. Not those that were not modified.",
 )  # fmt: skip
 WIRE_BYTES = Stat(
     "bgfetch/wire_bytes", "bytes",
@@ -67,6 +77,15 @@ FAIL = Stat(
 )  # fmt: skip
 ABORT = Stat("bgfetch/abort", "background fetches", "Ended by ``abort``.")
 CLICK = Stat("bgfetch/click", "clicks", "Clicks, also on those that have ended.")
+HANDLER_ERRORS = Stat(
+    "bgfetch/handler_errors", "errors",
+    "Handlers of the signals, and progress listeners, that raised. The others were "
+    "called all the same.",
+)  # fmt: skip
+HANDLER_ERRORS_OF = Stat(
+    "bgfetch/handler_errors/{signal}", "errors",
+    "The same by the name of the signal; ``progress`` for progress listeners.",
+)  # fmt: skip
 PLUGIN_ERRORS = Stat(
     "bgfetch/plugin_errors", "errors",
     "Plug-ins that could not be loaded, and hooks that raised where they may not "

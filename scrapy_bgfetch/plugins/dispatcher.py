@@ -7,6 +7,7 @@ counted, and the next one is called.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from functools import partial
@@ -14,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
 from scrapy_bgfetch import hookspecs
@@ -21,7 +23,7 @@ from scrapy_bgfetch.exceptions import NotAllowedError
 from scrapy_bgfetch.stats import PLUGIN_ERRORS, PLUGIN_ERRORS_OF
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from pluggy import HookImpl
     from scrapy.crawler import Crawler
@@ -29,6 +31,20 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class Lazy:
+    """An argument of a hook that is made when the first implementation takes it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def get(self) -> Any:
+        """Return it, the same each time."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 class Dispatcher:
@@ -108,12 +124,13 @@ class Dispatcher:
 
     async def call(self, hook: str, **arguments: Any) -> None:
         """Call all implementations of a hook."""
-        async for _ in self._results(hook, arguments):
-            pass
+        for impl in self._implementations(hook):
+            await self._result(hook, impl, arguments)
 
     async def first(self, hook: str, **arguments: Any) -> Any:
         """Return the first answer that is not None; the rest is not called."""
-        async for result in self._results(hook, arguments):
+        for impl in self._implementations(hook):
+            result = await self._result(hook, impl, arguments)
             if result is not None:
                 return result
         return None
@@ -132,16 +149,15 @@ class Dispatcher:
                     f"the plug-in {impl.plugin_name} refused it: {_said(error)}"
                 ) from error
 
-    async def _results(
-        self, hook: str, arguments: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        for impl in self._implementations(hook):
-            try:
-                result = await _invoke(impl, arguments)
-            except Exception as error:
-                self._failed(impl.plugin_name, f"failed in {hook}", error)
-            else:
-                yield result
+    async def _result(
+        self, hook: str, impl: HookImpl, arguments: dict[str, Any]
+    ) -> Any:
+        """Return the answer of one implementation, None when it fails."""
+        try:
+            return await _invoke(impl, arguments)
+        except Exception as error:
+            self._failed(impl.plugin_name, f"failed in {hook}", error)
+            return None
 
     def _implementations(self, hook: str) -> list[HookImpl]:
         impls: list[HookImpl] = getattr(self._manager.hook, hook).get_hookimpls()
@@ -176,9 +192,29 @@ def _problem(impl: HookImpl, *, known: bool) -> str:
     return ""
 
 
+async def invoke(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function of others returns, awaited where it can be.
+
+    What it raises is raised. When it is cancelled, and not the one who calls, that
+    is its failure: a RuntimeError.
+    """
+    result = function(*arguments)
+    if not inspect.isawaitable(result):
+        return result
+    running = ensure_awaitable(result)
+    outcome: Any = (await asyncio.gather(running, return_exceptions=True))[0]
+    if isinstance(outcome, asyncio.CancelledError):
+        raise RuntimeError("it was cancelled") from outcome  # noqa: TRY004
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
 async def _invoke(impl: HookImpl, arguments: dict[str, Any]) -> Any:
-    result = impl.function(*(arguments[name] for name in impl.argnames))
-    return await result if inspect.isawaitable(result) else result
+    given = (arguments[name] for name in impl.argnames)
+    return await invoke(
+        impl.function, *(one.get() if isinstance(one, Lazy) else one for one in given)
+    )
 
 
 def _said(error: Exception) -> str:
