@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import partial
 
+import hypothesis
 import pytest
 import scrapy
 from scrapy.utils.defer import deferred_from_coro
@@ -14,6 +15,10 @@ from tests.support.crawl_process import Crawl
 from tests.support.grouped import Grouped
 from tests.support.raw import Raw
 from tests.support.site import Site
+
+# A busy machine is slow, which is no fault of what is tested.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def with_reactor(config: pytest.Config) -> bool:

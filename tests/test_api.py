@@ -18,6 +18,7 @@ MiB = 1024 * 1024
 
 
 async def test_the_seeds_two_examples_run_as_written(probe, site):
+    """Behaviours 76, 303."""
     got = {}
 
     async def go(spider, response):
@@ -46,7 +47,7 @@ async def test_the_seeds_two_examples_run_as_written(probe, site):
 
 
 async def test_a_fresh_handle_has_the_eight_properties(probe):
-    """Behaviours 108, 4."""
+    """Behaviours 4, 108, 212."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -92,7 +93,7 @@ async def test_one_success_event_follows_all_records(probe):
 
 
 async def test_the_same_object_is_found_by_get_and_by_the_extension(probe):
-    """Behaviours 24, 126, 127."""
+    """Behaviours 24, 25, 26, 125, 126, 127, 304."""
 
     async def go(spider, response):
         manager = spider.background_fetch
@@ -126,7 +127,7 @@ async def test_of_two_racing_fetches_of_one_id_one_wins(probe):
 
 
 async def test_an_id_can_be_used_again_once_its_fetch_has_settled(probe):
-    """Behaviours 28, 29, 73, 185."""
+    """Behaviours 28, 29, 73, 184, 185."""
 
     async def go(spider, response):
         first = await spider.background_fetch.fetch("a", "/file/1", base_url=response)
@@ -165,6 +166,8 @@ async def test_progress_events_reach_listeners_and_the_last_one_is_sent(probe):
 
 
 async def test_progress_is_throttled(probe):
+    """Behaviours 70, 231."""
+
     async def go(spider, response):
         await spider.background_fetch.fetch(
             "a", "/slow/x?size=500000&rate=1000000", base_url=response
@@ -175,7 +178,7 @@ async def test_progress_is_throttled(probe):
 
 
 async def test_a_body_can_be_read_while_it_arrives(probe, site):
-    """Behaviour 79."""
+    """Behaviours 79, 237, B9."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -229,7 +232,7 @@ async def test_response_ready_can_be_awaited_again_and_gives_new_objects(probe):
 
 
 async def test_duplicate_urls_are_records_of_their_own(probe):
-    """Behaviours 23, 111, 131."""
+    """Behaviours 23, 111, 131, 238."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -246,7 +249,7 @@ async def test_duplicate_urls_are_records_of_their_own(probe):
 
 
 async def test_matching_takes_the_options_of_the_cache_api(probe):
-    """Behaviours 77, 132."""
+    """Behaviours 77, 98, 132, 239, B21."""
 
     async def go(spider, response):
         requests = [
@@ -282,7 +285,7 @@ async def test_records_are_no_longer_available_when_all_handlers_have_ended(prob
 
 
 async def test_handlers_may_be_async_and_read_the_records(probe):
-    """Behaviours 28, 38, 75."""
+    """Behaviours 28, 38, 75, 93, 136."""
     done = []
 
     async def go(spider, response):

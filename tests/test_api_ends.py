@@ -14,7 +14,7 @@ from tests.support.site import body
 
 
 async def test_abort_ends_it_once_and_frees_the_id_at_once(probe, site):
-    """Behaviours 57, 71, 72, 81, 120, 121, 122."""
+    """Behaviours 6, 57, 71, 72, 81, 120, 121, 122, 204, 312."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -48,7 +48,7 @@ async def test_abort_ends_it_once_and_frees_the_id_at_once(probe, site):
 
 
 async def test_a_bad_status_fails_but_its_page_can_be_read(probe):
-    """Behaviours 31, 54, 83, 113."""
+    """Behaviours 6, 31, 54, 83, 113, 220, 224, 300, 301."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -69,7 +69,7 @@ async def test_a_bad_status_fails_but_its_page_can_be_read(probe):
 
 
 async def test_a_record_that_cannot_be_fetched_says_why(probe):
-    """Behaviours 44, 82, 114."""
+    """Behaviours 6, 44, 82, 114, 223."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
@@ -89,6 +89,8 @@ async def test_a_record_that_cannot_be_fetched_says_why(probe):
 
 
 async def test_fail_fast_ends_it_with_the_first_failure(probe):
+    """Behaviours 300, 301."""
+
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
             "a",
@@ -104,7 +106,7 @@ async def test_fail_fast_ends_it_with_the_first_failure(probe):
 
 
 async def test_pause_keeps_the_bytes_and_resume_goes_on_by_range(probe, site):
-    """Behaviours 40, 56, 228."""
+    """Behaviours 40, 42, 56, 228, 310."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(

@@ -86,7 +86,7 @@ async def test_an_unusable_id_is_refused(refused, id, message):
 
 @pytest.mark.parametrize(("requests", "message"), BAD_REQUESTS)
 async def test_unusable_requests_are_refused(refused, requests, message):
-    """Behaviours 8, 9, 10, 139, 140, 142, 144."""
+    """Behaviours 8, 9, 10, 101, 139, 140, 142, 144, B22."""
     caught = await refused(requests=requests, error=BadRequestError)
     assert isinstance(caught.value, TypeError)
     assert caught.match(message)
@@ -96,6 +96,7 @@ async def test_unusable_requests_are_refused(refused, requests, message):
 async def test_credentials_in_a_url_are_refused_and_not_shown(
     refused, caplog, request_
 ):
+    """Behaviours 102, 142."""
     caught = await refused(requests=[HERE, request_], error=BadRequestError)
     assert caught.match("requests .* has credentials: take them out, .* Authorization")
     assert "s3cret" not in str(caught.value) + caplog.text
@@ -124,7 +125,7 @@ async def test_other_unusable_options_are_refused(refused, options, message):
 
 
 async def test_a_download_total_over_the_quota_is_refused(refused):
-    """Behaviours 20, 110."""
+    """Behaviours 20, 110, 187, B19."""
     caught = await refused(
         download_total=1001, error=QuotaExceededError, settings={"BGFETCH_QUOTA": 1000}
     )
@@ -154,6 +155,7 @@ async def test_what_is_stored_counts_against_the_quota(probe):
 
 
 async def test_a_download_total_over_the_free_disk_is_refused(refused):
+    """Behaviours 110, B19."""
     caught = await refused(download_total=2**53 - 1, error=QuotaExceededError)
     assert caught.match("but the disk has only .* left. Free some space")
 

@@ -26,6 +26,10 @@ BAD_SETTINGS = [
     ("BGFETCH_DIR", 5, "the path of a folder"),
     ("BGFETCH_PLUGINS", 5, "a list of import paths or objects"),
     ("BGFETCH_DISABLED_PLUGINS", [5], "a list of plug-in names"),
+    ("BGFETCH_ON_FULL", "wait", '"fail" or "pause"'),
+    ("BGFETCH_ON_CLOSE", True, '"wait" or "suspend"'),
+    ("BGFETCH_DURABILITY", "disk", '"process" or "power"'),
+    ("BGFETCH_RESUME_WITHOUT_VALIDATOR", "yes", '"verify-tail" or "restart" or'),
     ("BGFETCH_FALLBACK_HANDLERS", "x", "a dict from URL schemes to"),
 ]
 
@@ -59,6 +63,12 @@ async def test_a_setting_that_cannot_be_used(ends_at_once, name, value, wanted):
     assert said in line
 
 
+async def test_a_checksum_that_nobody_knows(ends_at_once):
+    line = await ends_at_once(SettingsError, BGFETCH_CHECKSUM="crc32")
+    assert "BGFETCH_CHECKSUM = 'crc32' cannot be used" in line
+    assert "sha256" in line
+
+
 async def test_a_file_where_the_folder_should_be(ends_at_once, tmp_path):
     (tmp_path / "file").write_text("I was here first")
     line = await ends_at_once(StoreError, BGFETCH_DIR=str(tmp_path / "file"))
@@ -74,6 +84,7 @@ async def test_a_folder_where_the_state_should_be(ends_at_once, tmp_path):
 
 
 async def test_a_state_file_that_is_garbage(ends_at_once, tmp_path):
+    """Behaviour 206."""
     path = tmp_path / "bgfetch" / "state.sqlite"
     path.parent.mkdir()
     path.write_bytes(b"garbage" * 1000)

@@ -30,7 +30,7 @@ def ends(spider):
 
 def stored_on_disk(folder):
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(p.stat().st_size for p in files if "state.sqlite" not in p.name)
+    return sum(p.stat().st_size for p in files if not p.name.startswith("state."))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def stored_on_disk(folder):
 )
 @pytest.mark.parametrize("query", ["", "?bare"])
 async def test_strictly_more_bytes_fail_and_as_many_pass(probe, total, outcome, query):
-    """Behaviour 50: the sum over all records is what counts."""
+    """Behaviours 2, 50, 302: the sum over all records is what counts."""
 
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
@@ -64,7 +64,7 @@ async def test_strictly_more_bytes_fail_and_as_many_pass(probe, total, outcome, 
 
 @pytest.mark.parametrize("query", ["", "&chunked", "&chunked&bare"])
 async def test_never_more_than_the_budget_is_stored_or_shown(probe, tmp_path, query):
-    """Behaviour 50: it is checked before bytes are stored."""
+    """Behaviours 50, 209: it is checked before bytes are stored."""
     seen = []
 
     async def go(spider, response):
@@ -95,6 +95,8 @@ async def test_never_more_than_the_budget_is_stored_or_shown(probe, tmp_path, qu
 async def test_a_length_that_breaks_the_budget_is_refused_before_its_first_byte(
     probe, site
 ):
+    """Behaviour 52."""
+
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
             "a", "/slow/x?size=5000000", base_url=response, download_total=1_000_000
@@ -111,6 +113,8 @@ async def test_a_length_that_breaks_the_budget_is_refused_before_its_first_byte(
 async def test_without_a_length_the_body_is_stopped_when_the_budget_is_spent(
     probe, site
 ):
+    """Behaviours 6, 82."""
+
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
             "a",
@@ -130,7 +134,10 @@ async def test_without_a_length_the_body_is_stopped_when_the_budget_is_spent(
 
 
 async def test_the_decoded_bytes_count_whatever_the_length_says(probe, site):
-    """The Content-Length of a coded body is that of the coded bytes: it lies."""
+    """The Content-Length of a coded body is that of the coded bytes: it lies.
+
+    Behaviours 52, 97.
+    """
 
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
@@ -143,7 +150,7 @@ async def test_the_decoded_bytes_count_whatever_the_length_says(probe, site):
 
 
 async def test_the_page_of_an_error_does_not_count(probe):
-    """Behaviour 3: error bodies are outside of the budget."""
+    """Behaviours 3, B24: error bodies are outside of the budget."""
 
     async def go(spider, response):
         spider.handle = await spider.background_fetch.fetch(
@@ -159,7 +166,10 @@ async def test_the_page_of_an_error_does_not_count(probe):
 
 
 async def test_when_it_is_exceeded_the_other_transfers_stop_on_the_wire(probe, site):
-    """B2: the group ends at once, one fail event follows, nothing goes on."""
+    """Behaviours 32, 210, 211, B2.
+
+    The group ends at once, one fail event follows, nothing goes on.
+    """
 
     async def go(spider, response):
         slow = [f"/slow/{n}?size=5000000&rate=20000&chunked" for n in range(4)]

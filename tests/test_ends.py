@@ -180,7 +180,7 @@ async def test_after_an_abort_its_bytes_are_gone_and_the_quota_has_room_again(
         fetch = spider.background_fetch.fetch
         spider.handle = await fetch(
             "a",
-            ["/file/x?size=50000", "/slow/y?size=1000000&rate=1000000"],
+            ["/file/x?size=50000", "/slow/y?size=1000000&rate=1000000&chunked"],
             base_url=response,
         )
         quick, slow = spider.handle.records
@@ -197,14 +197,18 @@ async def test_after_an_abort_its_bytes_are_gone_and_the_quota_has_room_again(
     assert spider.counted == (50_000, 50_000, 50_000)
 
 
-async def test_after_a_fetch_error_its_bytes_are_gone(probe, raw, tmp_path):
-    """Behaviours 3, 44."""
+async def test_after_a_fetch_error_with_a_budget_its_bytes_are_gone(
+    probe, raw, tmp_path
+):
+    """Behaviours 3, 44; without a budget they are kept for the next fetch."""
     cut = answer(body("x", 60_000), 'ETag: "x"', length=90_000)
     url = raw.says("/cut", cut)
     raw.may_close.clear()
 
     async def go(spider, response):
-        spider.handle = await spider.background_fetch.fetch("a", url)
+        spider.handle = await spider.background_fetch.fetch(
+            "a", url, download_total=90_000
+        )
         await until(lambda: counted(spider.handle, tmp_path)[1:] == (60_000, 60_000))
         raw.may_close.set()
         await spider.handle.settled()
@@ -278,7 +282,7 @@ async def test_a_new_start_from_zero_takes_its_bytes_back(probe, site, tmp_path)
 
 
 async def test_a_click_is_told_while_it_is_active_and_after_its_end(probe):
-    """Behaviour 88."""
+    """Behaviours 88, 90, 207, 313."""
 
     async def go(spider, response):
         handle = await spider.background_fetch.fetch("a", "/file/x", base_url=response)
@@ -305,7 +309,7 @@ async def test_a_click_is_told_while_it_is_active_and_after_its_end(probe):
     [("/file/x", signals.bgfetch_success), ("/status/404", signals.bgfetch_fail)],
 )
 async def test_a_title_of_update_ui_is_kept_in_the_state(probe, tmp_path, path, signal):
-    """Behaviours 37, 85."""
+    """Behaviours 37, 85, 134, 135."""
     refused = []
 
     async def go(spider, response):

@@ -54,10 +54,10 @@ def ending(monkeypatch):
 
     settle = SQLiteStore.settle
 
-    async def slowly(*args):
+    async def slowly(*args, **kwargs):
         Ending.begun = True
         await Ending.go_on.wait()
-        return await settle(*args)
+        return await settle(*args, **kwargs)
 
     monkeypatch.setattr(SQLiteStore, "settle", slowly)
     return Ending
@@ -312,7 +312,7 @@ class Holder:
 async def test_a_request_may_join_while_the_hooks_of_the_last_record_run(crawl):
     class Idle(Grouped):
         async def second(self, response):
-            await until(lambda: self.events[-1][0] == "record_settled")
+            await until(lambda: "record_settled" in self.names())
             yield self.request("/file/y", "a")
 
     async def go(spider, response):

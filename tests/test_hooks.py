@@ -104,7 +104,7 @@ async def test_a_name_that_leads_out_of_its_folder_is_made_safe(probe, tmp_path,
 async def test_a_plug_in_may_veto_a_background_fetch(
     probe, site, tmp_path, asynchronous
 ):
-    """Behaviour 14: nothing is stored, nothing is asked for."""
+    """Behaviours 14, 95, 314: nothing is stored, nothing is asked for."""
 
     class Veto:
         @hookimpl

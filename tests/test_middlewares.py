@@ -52,11 +52,13 @@ async def test_headers_and_cookies_of_a_request_are_sent(fetched, site):
 
 
 async def test_cookies_of_the_crawl_are_sent(fetched, site):
+    """Behaviour 60."""
     handle = await fetched(site.url("/echo"), page="/cookie")
     assert echoed(handle)["Cookie"] == "session=s3cret"
 
 
 async def test_the_user_agent_is_the_crawls(fetched, site):
+    """Behaviour 91."""
     handle = await fetched(site.url("/echo"), USER_AGENT="mine/1")
     assert echoed(handle)["User-Agent"] == "mine/1"
 
@@ -100,6 +102,7 @@ async def test_a_redirect_to_another_scheme_is_not_followed(fetched, site, to):
 
 
 async def test_robots_txt_is_obeyed_and_named(fetched, site):
+    """Behaviour 91."""
     site.robots = "User-agent: *\nDisallow: /file/secret"
     handle = await fetched(["/file/secret", "/file/x"], ROBOTSTXT_OBEY=True)
     secret, free = handle.records
@@ -146,6 +149,7 @@ async def test_the_download_delay_is_honoured(fetched, site):
 
 
 async def test_the_http_cache_neither_answers_nor_learns(probe, site, tmp_path):
+    """Behaviours 41, 222."""
     cache = {"HTTPCACHE_ENABLED": True, "HTTPCACHE_DIR": str(tmp_path / "cache")}
 
     async def go(spider, response):

@@ -70,6 +70,7 @@ def parts(folder):
 async def test_another_spider_leaves_the_part_files_of_the_first_alone(
     crawl, site, tmp_path
 ):
+    """Behaviours 1, 22, 186."""
     await crawl(half_way_then_close)
     kept = parts(tmp_path)
     (length,) = kept.values()

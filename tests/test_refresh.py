@@ -90,7 +90,7 @@ async def test_a_new_header_is_sent(fetched, raw):
 
 @pytest.mark.parametrize(("name", "wire"), [("x", 90_000), ("other", 150_000)])
 async def test_bytes_are_kept_while_the_validator_matches(probe, raw, site, name, wire):
-    """Behaviours 215, 216: 60,000 bytes came from the old address."""
+    """Behaviours 60, 215, 218: 60,000 bytes came from the old address."""
     cut = answer(body("x", 60_000), 'ETag: "x"', length=90_000)
     url = raw.says("/old", cut, answer(b"", status=NO))
     raw.may_close.clear()

@@ -31,7 +31,7 @@ class Witness:
 
 
 async def test_the_state_forgets_the_old_bytes_before_the_new_ones_come(probe, site):
-    """49: otherwise a kill right now would mix the old body with the new one."""
+    """Behaviour 49: a kill right now would mix the old body with the new one."""
     Witness.stored.clear()
 
     async def go(spider, response):

@@ -12,7 +12,7 @@ from tests.support.site import body
 
 
 async def test_a_killed_crawl_goes_on_by_range_without_being_asked(process, site):
-    """Behaviours 40, 215."""
+    """Behaviours 40, 199, 215, 311."""
     it = process()
     urls = [site.url(f"/slow/{name}?{SLOW}") for name in "xy"]
     it.start(fetch=[{"id": "a", "requests": urls}])
@@ -73,7 +73,7 @@ async def test_what_was_delivered_is_not_delivered_again(process, site):
 async def test_a_failure_before_the_kill_still_counts_after_it(
     process, site, bad, options, reason
 ):
-    """B1, 31."""
+    """Behaviours 31, B1."""
     it = process(BGFETCH_RESUMPTIONS=1)
     bad = bad if "://" in bad else site.url(bad)
     slow = site.url(f"/slow/x?{SLOW}")
@@ -135,7 +135,10 @@ async def test_a_failure_that_ends_all_of_it_does_so_after_a_kill_too(
 async def test_a_kill_between_settling_and_delivery_delivers_it_again(
     process, site, where, again
 ):
-    """DESIGN: hook delivery is at least once."""
+    """DESIGN: hook delivery is at least once.
+
+    Behaviour 208.
+    """
     it = process()
     it.start(fetch=[{"id": "a", "requests": site.url("/file/x")}], die_at=where)
     assert await it.ended() == -signal.SIGKILL
@@ -162,7 +165,7 @@ async def test_a_kill_while_failing_delivers_the_failure_again(process, site):
 
 
 async def test_a_file_that_has_changed_starts_again_from_zero(process, site):
-    """B11, 216: If-Range makes the server send all of it."""
+    """Behaviours 218, B11: If-Range makes the server send all of it."""
     it = process()
     it.start(fetch=[{"id": "a", "requests": site.url(f"/slow/x?{SLOW}")}])
     await half_way(it)
@@ -182,7 +185,7 @@ async def test_a_file_that_has_changed_starts_again_from_zero(process, site):
 
 async def test_a_body_without_validators_starts_again_from_zero(process, site):
     """Behaviour 218."""
-    it = process()
+    it = process(BGFETCH_RESUME_WITHOUT_VALIDATOR="restart")
     it.start(fetch=[{"id": "a", "requests": site.url(f"/slow/x?{SLOW}&bare")}])
     await half_way(it)
     await it.kill()
@@ -208,3 +211,20 @@ async def test_a_part_file_that_has_lost_bytes_costs_a_new_start_at_most(
     await it.run()
     assert it.ends() == [("success", "a", "")]
     assert read(it.events("success")) == [body("x", SIZE)]
+
+
+async def test_part_files_that_no_record_knows_are_swept_at_the_start(process, site):
+    """Behaviour 196: the others stay."""
+    it = process()
+    it.start(fetch=[{"id": "a", "requests": site.url(f"/slow/x?{SLOW}")}])
+    await half_way(it)
+    await it.kill()
+    (known,) = it.parts()
+    stray = it.state / "parts" / f"{'0' * 32}-0.part"
+    stray.write_bytes(b"nobody's")
+    it.start()
+    await until(lambda: not stray.exists())
+    assert list(it.parts()) == [known]
+    assert await it.ended() == 0
+    assert read(it.events("success")) == [body("x", SIZE)]
+    assert offset(site.of("/slow/x")[1]) > 0

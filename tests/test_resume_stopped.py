@@ -173,6 +173,8 @@ async def test_an_idle_spider_waits_for_background_fetches_then_closes_at_once(
 
 
 async def test_an_idle_spider_does_not_wait_for_a_paused_fetch(site, settings):
+    """Behaviours 228, 305."""
+
     async def go(spider, response):
         handle = await spider.background_fetch.fetch(
             "a", f"/slow/x?{SLOW}", base_url=response

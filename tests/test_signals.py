@@ -146,6 +146,8 @@ async def test_a_progress_listener_that_raises_stops_no_other(probe, caplog):
 
 
 async def test_there_is_a_stat_for_each_event(probe):
+    """Behaviour 242."""
+
     async def go(spider, response):
         fetch = spider.background_fetch.fetch
         good = await fetch("a", ["/file/1", "/file/2"], base_url=response)

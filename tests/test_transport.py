@@ -63,6 +63,7 @@ async def test_certificates_are_not_verified_by_default(fetched, secure):
 
 
 async def test_an_untrusted_certificate_is_refused_at_once(fetched, secure, caplog):
+    """Behaviour 216."""
     handle = await fetched(secure.url("/file/x"), DOWNLOAD_VERIFY_CERTIFICATES=True)
     assert handle.failure_reason == "fetch-error"
     assert "certificate verify failed" in handle.records[0].error

@@ -8,20 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURES = {"wall", "done", "cpu", "peak"}
+OTHERS = ["curl", "aria2c", "bgfetch-each", "plain-scrapy", "plain-saving"]
+if find_spec("scrapy.core.downloader.handlers._aiohttp") is not None:
+    OTHERS.append("files-aiohttp")
 
 _missing = [
     name
-    for name in ("nginx", "curl")
+    for name in ("nginx", "curl", "aria2c")
     if not (shutil.which(name) or shutil.which(name, path="/usr/sbin"))
 ]
 needs_programs = pytest.mark.skipif(
-    bool(_missing), reason=f"not installed: {' and '.join(_missing)}"
+    bool(_missing), reason=f"not installed: {', '.join(_missing)}"
 )
 
 
@@ -50,7 +54,8 @@ def run_code(code: str, *arguments: object) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmarks")
-    process = run(small_run(folder / "data", "--json", folder / "results.json"))
+    files = ["--json", folder / "results.json", "--text", folder / "results.txt"]
+    process = run(small_run(folder / "data", *files))
     assert process.returncode == 0, process.stderr
     return folder, process.stdout
 
@@ -65,8 +70,8 @@ def test_the_json_has_the_numbers_of_every_peer_in_every_case(finished):
         for name, case in said["cases"].items()
     }
     assert peers == {
-        "empty": {"bgfetch": 1, "files-pipeline": 1},
-        "small": {"bgfetch": 1, "files-pipeline": 1, "curl": 1},
+        "empty": dict.fromkeys(["bgfetch", "files-pipeline", "plain-scrapy"], 1),
+        "small": dict.fromkeys(["bgfetch", "files-pipeline", *OTHERS], 1),
     }
     for case in said["cases"].values():
         for peer, medians in case["medians"].items():
@@ -80,15 +85,54 @@ def test_the_json_has_ratios_with_their_spread_and_the_bars(finished):
     said = json.loads((finished[0] / "results.json").read_text())
     small = said["cases"]["small"]
     assert (small["files"], small["file_size"]) == (10, 20 * 1024)
-    assert small["ratios"].keys() == {"files-pipeline", "curl"}
+    assert small["ratios"].keys() == {"files-pipeline", *OTHERS}
     spread = small["ratios"]["curl"]["wall"]
     bgfetch, curl = (small["medians"][peer]["wall"] for peer in ("bgfetch", "curl"))
     assert spread == dict.fromkeys(
         ("min", "median", "max"), pytest.approx(bgfetch / curl)
     ) | {"values": [pytest.approx(bgfetch / curl)]}
-    assert [set(bar) for bar in said["bars"]] == 2 * [
-        {"name", "value", "limit", "unit", "noisy", "met"}
+    assert [set(bar) for bar in said["bars"]] == 9 * [
+        {"name", "limit", "unit", "spread", "verdict"}
     ]
+
+
+@needs_programs
+def test_large_files_come_over_tls_too(tmp_path):
+    words = ["--case", "large-tls", "--peer", "curl", "--scale", 0.0001, "--runs", 1]
+    process = run(command(*words, "--data", tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "large-tls: 1 x 209.7 KiB\n" in process.stdout
+    assert "large-tls, bgfetch / curl, wall" in process.stdout
+    sources = [path.name for path in (tmp_path / "sources").iterdir()]
+    assert "large-1x214748" in sources
+
+
+@needs_programs
+def test_a_throttled_server_is_asked_with_one_connection_and_with_four(tmp_path):
+    words = ["--case", "throttled", "--peer", "bgfetch-4", "--peer", "aria2c-4"]
+    process = run(command(*words, "--scale", 0.02, "--runs", 1, "--data", tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "throttled: 1 x 2.56 MiB\n" in process.stdout
+    assert "\n  bgfetch-4 / aria2c-4 " in process.stdout
+    assert "throttled, bgfetch-4 / bgfetch, wall less that of" in process.stdout
+
+
+@needs_programs
+def test_growth_has_a_row_for_each_amount_and_deletes_its_files(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.growth", "--runs", "1"]
+    words += ["--records", "2", "--sizes", "1", "--data", str(tmp_path / "data")]
+    process = run([*words, "--json", str(tmp_path / "growth.json")])
+    assert process.returncode == 0, process.stderr
+    growth = json.loads((tmp_path / "growth.json").read_text())["growth"]
+    units = {title: [row["units"] for row in rows] for title, rows in growth.items()}
+    assert units == {
+        "records of 20 KiB, in one background fetch": [2],
+        "records of 20 KiB, a background fetch for each": [2],
+        "MiB in one file": [1],
+    }
+    assert all(title in process.stdout for title in growth)
+    sources = [path.name for path in (tmp_path / "data" / "sources").iterdir()]
+    assert sources == ["empty-0x0"]
 
 
 @needs_programs
@@ -98,6 +142,7 @@ def test_the_text_has_a_table_for_each_case_and_says_the_concurrency(finished):
     assert "empty: no file\n" in text
     assert "small: 10 x 20 KiB\n" in text
     assert "Bars (scale 0.002: they mean nothing)\n" in text
+    assert (finished[0] / "results.txt").read_text() == text.rstrip("\n") + "\n"
 
 
 @needs_programs
@@ -109,9 +154,19 @@ def test_only_the_sources_are_left_behind(finished):
     assert all(path.stat().st_blocks * 512 >= 20 * 1024 for path in sources)
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """Let processes heed SIGINT, also when we run in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @needs_programs
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_nginx_and_removes_what_was_written(tmp_path, number):
+def test_an_interrupt_ends_nginx_and_removes_what_was_written(
+    tmp_path, number, heeds_interrupts
+):
     process = subprocess.Popen(
         small_run(tmp_path, "--runs", 1000),
         cwd=ROOT,
@@ -124,8 +179,8 @@ def test_an_interrupt_ends_nginx_and_removes_what_was_written(tmp_path, number):
             assert process.poll() is None
         server = int(next(tmp_path.glob("work-*/nginx.pid")).read_text())
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+        _, errors = process.communicate(timeout=200)  # a busy disk is synced first
+    assert process.returncode == 130, errors
     assert errors.endswith("benchmarks: interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
     with pytest.raises(ProcessLookupError):
@@ -138,7 +193,7 @@ def test_a_missing_program_is_named_with_what_installs_it(tmp_path):
     )
     assert process.returncode == 1
     assert "is not installed" in process.stderr
-    assert "sudo apt install nginx-light curl" in process.stderr
+    assert "sudo apt install nginx-light curl aria2" in process.stderr
 
 
 def test_an_interpreter_with_much_memory_does_not_pass_its_peak_on():

@@ -7,6 +7,7 @@ import asyncio
 import importlib.util
 import re
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
@@ -16,6 +17,7 @@ import scrapy_bgfetch
 from scrapy_bgfetch import hookimpl, signals
 from scrapy_bgfetch.perform.requests import META_KEY
 from scrapy_bgfetch.rules.group_options import GroupOptions
+from scrapy_bgfetch.rules.record_options import RECORD_KEYS
 from scrapy_bgfetch.settings import Settings
 from scrapy_bgfetch.stats import STATS
 from tests.support.crawl import Probe, run
@@ -81,8 +83,8 @@ def hook_names() -> set[str]:
 
 
 def meta_names() -> set[str]:
-    options = {f'{META_KEY}["{field.name}"]' for field in attrs.fields(GroupOptions)}
-    return {META_KEY, *options}
+    keys = {field.name for field in attrs.fields(GroupOptions)} | RECORD_KEYS
+    return {META_KEY, *(f'{META_KEY}["{key}"]' for key in keys)}
 
 
 def stat_names() -> set[str]:
@@ -112,7 +114,9 @@ def test_every_entry_is_described_in_words(kind, name, in_code):
 
 def test_the_api_page_has_exactly_the_public_names():
     text = (REFERENCE / "api.rst").read_text()
-    found = re.findall(r"^\.\. (?:autoclass|data):: (\w+)", text, flags=re.MULTILINE)
+    found = re.findall(
+        r"^\.\. (?:autoclass|autofunction|data):: (\w+)", text, flags=re.MULTILINE
+    )
     assert Counter(found) == Counter(scrapy_bgfetch.__all__)
 
 
@@ -207,10 +211,15 @@ async def end_in_every_way(spider, response):
     good = await fetch("good", "/file/b", base_url=response)
     bad = await fetch("bad", "/status/404", base_url=response)
     aborted = await fetch("aborted", "/slow/c?size=9000000", base_url=response)
+    aborted.onprogress = Grumpy().bgfetch_settled
     await aborted.click()
     await aborted.abort()
     for group in (good, bad, aborted):
         await group.settled()
+    again = {"base_url": response, "skip_if_fresh": timedelta(hours=1)}
+    assert (await fetch("good", "/file/b", **again)).uid == good.uid
+    checked = await fetch("good", "/file/b", base_url=response, revalidate=True)
+    await checked.settled()
 
 
 async def test_a_crawl_counts_exactly_the_stats_that_are_documented(site, settings):

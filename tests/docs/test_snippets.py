@@ -32,6 +32,15 @@ PAGES = {
     ("podcast.example", "/ep-5"): '<h1>Episode 5</h1><a class="page" href="/about">'
     '<a class="file" href="/ep-5.mp3"><a class="file" href="ep-5-artwork.jpg">',
     ("podcast.example", "/about"): "About",
+    ("podcast.example", "/log-in"): "<!DOCTYPE html><h1>Log in</h1>",
+    ("podcast.example", "/SHA256SUMS"): "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+        for name, data in (
+            ("ep-5.mp3", AUDIO),
+            ("ep-5-artwork.jpg", b"another"),
+            ("log-in", b"<!DOCTYPE html><h1>Log in</h1>"),
+        )
+    ),
 }
 FILES = {
     ("books.toscrape.com", "/media/a.jpg"): ARTWORK,
@@ -48,6 +57,8 @@ class Proxy:
         self.stops = False
         self.missing: set[str] = set()
         self.ranges: list[str] = []
+        self.taken: dict[str, bytes] = {}
+        self.conditions: list[str | None] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -71,6 +82,7 @@ class Proxy:
     async def _serve(self) -> None:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
+        app.router.add_put("/store/{name}", self._take)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -86,9 +98,16 @@ class Proxy:
             raise web.HTTPNotFound
         return await self._file(request, FILES[place])
 
+    async def _take(self, request: web.Request) -> web.Response:
+        self.taken[request.match_info["name"]] = await request.read()
+        return web.Response(status=201)
+
     async def _file(self, request: web.Request, data: bytes) -> web.StreamResponse:
         kind = "audio/mpeg" if data is AUDIO else "image/jpeg"
         headers = {"ETag": '"v1"', "Content-Type": kind}
+        self.conditions.append(request.headers.get("If-None-Match"))
+        if self.conditions[-1] == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
         start = request.http_range.start or 0
         if start:
             self.ranges.append(request.headers["Range"])
@@ -110,19 +129,20 @@ def proxy():
     server.stop()
 
 
-def start(snippet: str, folder: Path, proxy: Proxy) -> subprocess.Popen[bytes]:
+def start(
+    snippet: str, folder: Path, proxy: Proxy, *more: str
+) -> subprocess.Popen[bytes]:
     """Start a spider of the docs as its reader would."""
     command = [sys.executable, "-m", "scrapy", "runspider", str(SNIPPETS / snippet)]
+    command += ["-O", "items.json", *more]
     environment = {**os.environ, "http_proxy": proxy.url, "no_proxy": ""}
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [*command, "-O", "items.json"], cwd=folder, env=environment, stderr=log
-        )
+        return subprocess.Popen(command, cwd=folder, env=environment, stderr=log)
 
 
-def run(snippet: str, folder: Path, proxy: Proxy) -> list[dict]:
+def run(snippet: str, folder: Path, proxy: Proxy, *more: str) -> list[dict]:
     """Run a spider of the docs; return its items."""
-    process = start(snippet, folder, proxy)
+    process = start(snippet, folder, proxy, *more)
     try:
         assert process.wait(60) == 0
     finally:
@@ -206,6 +226,17 @@ def stored_bytes(state: Path, query: str) -> int:
         return 0
 
 
+def test_a_daily_spider_fetches_what_is_new_only(tmp_path, proxy):
+    first = run("fetch_again.py", tmp_path, proxy)
+    assert proxy.conditions == [None, None]
+    assert run("fetch_again.py", tmp_path, proxy) == first
+    assert proxy.conditions == [None, None]
+    later = run("fetch_again.py", tmp_path, proxy, "-a", "fresh_for=0")
+    assert proxy.conditions == [None, None, '"v1"', '"v1"']
+    assert later == [{**item, "not_modified": True} for item in first]
+    assert settled(tmp_path, "daily")["ep-5.mp3"] == AUDIO
+
+
 def test_a_body_is_read_while_it_arrives(tmp_path, proxy):
     [item] = run("read_body.py", tmp_path, proxy)
     assert item["sha256"] == hashlib.sha256(AUDIO).hexdigest()
@@ -220,6 +251,30 @@ def test_the_plugin_sorts_files_refuses_pages_and_writes_checksums(tmp_path, pro
     checksum = tmp_path / f"{audio['path']}.sha256"
     assert checksum.parent.name == "audio"
     assert checksum.read_text() == hashlib.sha256(AUDIO).hexdigest()
+
+
+def test_only_bytes_with_the_right_checksum_are_published(tmp_path, proxy):
+    items = run("check_integrity.py", tmp_path, proxy)
+    by_name = {item["url"].rpartition("/")[2]: item for item in items}
+    reasons = {name: item["reason"] for name, item in by_name.items()}
+    wrong = ("ep-5-artwork.jpg", "log-in")
+    assert reasons == {"ep-5.mp3": "", **dict.fromkeys(wrong, "fetch-error")}
+    assert by_name["ep-5.mp3"]["sha256"] == hashlib.sha256(AUDIO).hexdigest()
+    for data in (ARTWORK, b"another"):
+        assert hashlib.sha256(data).hexdigest() in by_name["ep-5-artwork.jpg"]["why"]
+    assert "is a web page" in by_name["log-in"]["why"]
+    assert settled(tmp_path, "verified") == {"ep-5.mp3": AUDIO}
+
+
+def test_files_are_uploaded(tmp_path, proxy):
+    (tmp_path / "recordings").mkdir()
+    files = {"a.mp3": AUDIO[:500_000], "b.mp3": AUDIO[:1000]}
+    for name, data in files.items():
+        (tmp_path / "recordings" / name).write_bytes(data)
+    items = run("upload_files.py", tmp_path, proxy)
+    assert proxy.taken == files
+    assert [item["sent"] for item in items] == [500_000, 1000]
+    assert {item["status"] for item in items} == {201}
 
 
 def test_moving_from_files_pipeline_gives_the_same_files(tmp_path, proxy):

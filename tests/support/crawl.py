@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from scrapy import Request, Spider
 from scrapy.crawler import Crawler
 from scrapy.utils.reactor import is_reactor_installed
@@ -53,9 +54,12 @@ class Probe(Spider):
     async def parse(self, response):
         try:
             made = await self.go(self, response)
-        except BaseException as error:
+        except Exception as error:
             self.error = error
             raise
+        except pytest.fail.Exception as failed:  # raised on, Scrapy never ends
+            self.error = failed
+            return
         for request in made or ():
             yield request
 

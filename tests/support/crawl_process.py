@@ -15,10 +15,12 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 from scrapy import Request, Spider
 from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.utils.misc import load_object
 from scrapy.utils.reactor import is_reactor_installed
 
 from scrapy_bgfetch import hookimpl
@@ -52,11 +54,35 @@ class Killer:
         self.die("settled hook", registration.failure_reason)
 
 
+class HookLog:
+    """A plug-in that logs each hook that says that something has settled."""
+
+    def __init__(self, crawler):
+        self.crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler):
+        return cls(crawler)
+
+    @hookimpl
+    def bgfetch_record_settled(self, registration, record):
+        said = {"event": "record_settled hook", "id": registration.id}
+        said.update(url=record.url, reason=record.failure_reason)
+        said["path"] = str(record.path) if record.path else None
+        self.crawler.spider.log_line(said)
+
+    @hookimpl
+    def bgfetch_settled(self, registration):
+        said = {"event": "settled hook", "id": registration.id}
+        said["reason"] = registration.failure_reason
+        self.crawler.spider.log_line(said)
+
+
 class Crawled(Spider):
     """Fetches and yields what its configuration says, and logs each event.
 
     ``fetch``: arguments of ``fetch``; ``grouped``: pairs of URL and meta value;
-    ``die_at``: where it kills itself.
+    ``dont_filter``: that of the grouped requests; ``die_at``: where it kills itself.
     """
 
     name = "crawled"
@@ -71,9 +97,15 @@ class Crawled(Spider):
 
     async def start(self):
         for arguments in self.config.get("fetch", ()):
-            await self.background_fetch.fetch(**arguments)
+            await self.background_fetch.fetch(**_fetch_arguments(arguments))
         for url, value in self.config.get("grouped", ()):
-            yield Request(url, self.got, errback=self.failed, meta={"bgfetch": value})
+            yield Request(
+                url,
+                self.got,
+                errback=self.failed,
+                meta={"bgfetch": value},
+                dont_filter=self.config.get("dont_filter", False),
+            )
 
     def note(self, signal, registration, **kwargs):
         name = NAMES[signal]
@@ -111,8 +143,18 @@ class Crawled(Spider):
             file.write(json.dumps(said) + "\n")
 
 
+def _fetch_arguments(said):
+    """Return the arguments of ``fetch``; ``fresh`` is skip_if_fresh in seconds."""
+    known = {key: value for key, value in said.items() if key != "fresh"}
+    if "fresh" in said:
+        known["skip_if_fresh"] = timedelta(seconds=said["fresh"])
+    return known
+
+
 class Crawl:
     """The test's side: starts such a process, and reads what it has logged."""
+
+    module = "tests.support.crawl_process"
 
     def __init__(self, folder, *, jobdir=False, **settings):
         self.folder = folder
@@ -128,6 +170,7 @@ class Crawl:
         }
         if jobdir:
             self.settings["JOBDIR"] = str(folder / "job")
+        self.state = Path(self.settings["BGFETCH_DIR"])
         self.runs = 0
 
     def start(self, **config):
@@ -140,7 +183,7 @@ class Crawl:
         self.output = self.folder / f"run{self.runs}.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.crawl_process", str(path)],
+                [sys.executable, "-m", self.module, str(path)],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -168,23 +211,31 @@ class Crawl:
         said = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [one for one in said if not names or one["event"] in names]
 
+    def lines(self):
+        """Return how many events there are so far; cheaper than to read them."""
+        return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
+
     def ends(self):
         said = self.events("success", "fail", "abort")
         return [(one["event"], one["id"], one["reason"]) for one in said]
 
     def parts(self):
         """Return the sizes of the part files by name."""
-        folder = self.folder / "bgfetch" / "parts"
+        folder = self.state / "parts"
         return {path.name: path.stat().st_size for path in sorted(folder.glob("*"))}
 
     def unfinished(self):
         """Return how many bytes the state has of each unfinished record."""
-        state = self.folder / "bgfetch" / "state.sqlite"
-        query = "SELECT stored FROM records WHERE state != 'settled'"
+        rows = self.rows("SELECT stored FROM records WHERE state != 'settled'")
+        return [stored for (stored,) in rows]
+
+    def rows(self, query):
+        """Return what the state answers, nothing while it is being made."""
+        state = self.state / "state.sqlite"
         try:
             with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as con:
-                return [stored for (stored,) in con.execute(query)]
-        except sqlite3.OperationalError:  # it is being made
+                return con.execute(query).fetchall()
+        except sqlite3.OperationalError:
             return []
 
 
@@ -197,8 +248,9 @@ async def until(condition, timeout=30.0):
 
 
 def main(path):
-    process = AsyncCrawlerProcess(json.loads(Path(path).read_text()))
-    process.crawl(Crawled)
+    settings = json.loads(Path(path).read_text())
+    process = AsyncCrawlerProcess(settings)
+    process.crawl(load_object(settings.get("TEST_SPIDER", Crawled)))
     process.start()
 
 
