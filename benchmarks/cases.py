@@ -9,7 +9,7 @@ import random
 import shutil
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,11 +24,17 @@ _SAMPLE = 20  # files of a case whose content is verified after each run
 
 @frozen
 class Case:
-    """A number of files of one size, in bytes."""
+    """A number of files of one size, in bytes.
+
+    :ivar server: who serves them, a key of ``Served.urls``.
+    :ivar of: the case whose files they are, when they are another's.
+    """
 
     name: str
     count: int
     size: int
+    server: str = "http"
+    of: str = ""
 
     @property
     def total(self) -> int:
@@ -38,11 +44,12 @@ class Case:
     @property
     def folder(self) -> str:
         """The name of its folder, another one for each shape."""
-        return f"{self.name}-{self.count}x{self.size}"
+        return f"{self.of or self.name}-{self.count}x{self.size}"
 
     def names(self) -> list[str]:
         """Return the names of its files."""
-        return [f"{self.name}-{index:05}.bin" for index in range(self.count)]
+        name = self.of or self.name
+        return [f"{name}-{index:05}.bin" for index in range(self.count)]
 
     def sample(self) -> list[str]:
         """Return the names of the files whose content is verified."""
@@ -51,17 +58,21 @@ class Case:
 
 EMPTY = Case("empty", 0, 0)
 CASES = (
-    Case("large", 1, GiB),
+    Case("large", 1, 2 * GiB),
+    Case("large-tls", 1, 2 * GiB, "https", of="large"),
     Case("medium", 200, 5 * MiB),
+    Case("medium-tls", 200, 5 * MiB, "https", of="medium"),
     Case("small", 5000, 20 * KiB),
+    Case("small-tls", 5000, 20 * KiB, "https", of="small"),
+    Case("throttled", 1, 128 * MiB, "throttled"),
 )
 
 
 def scaled(case: Case, scale: float) -> Case:
     """Return a smaller or larger case: one file in size, many in number."""
     if case.count == 1:
-        return Case(case.name, 1, max(1, round(case.size * scale)))
-    return Case(case.name, max(1, round(case.count * scale)), case.size)
+        return evolve(case, size=max(1, round(case.size * scale)))
+    return evolve(case, count=max(1, round(case.count * scale)))
 
 
 @frozen
@@ -81,12 +92,17 @@ class Source:
             _digest(self.folder / name)
 
 
+def folder_of(case: Case, data: Path) -> Path:
+    """Return where the files of a case are kept."""
+    return data / "sources" / case.folder
+
+
 def make_source(case: Case, data: Path) -> Source:
     """Write the files of a case, unless an earlier run has; return them.
 
     The bytes are random and always the same ones; no file is sparse.
     """
-    folder = data / "sources" / case.folder
+    folder = folder_of(case, data)
     manifest = folder / "manifest.json"
     if not _is_complete(case, folder, manifest):
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,21 +13,23 @@ from attrs import frozen
 
 from benchmarks.cases import problem_of
 from benchmarks.measure import RunError, Usage, run
-from benchmarks.peers import ROOT, Job
+from benchmarks.peers import BGFETCH, ROOT, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.cases import Case, Source
     from benchmarks.peers import Peer
+    from benchmarks.server import Served
 
 MEASURES = ("wall", "done", "cpu", "peak")
+_LIKE = {"aria2c-4": "bgfetch-4"}
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
 
 @frozen
 class Spread:
-    """The values of a ratio, one for each round."""
+    """The values of a ratio or a difference, one for each round."""
 
     values: tuple[float, ...]
 
@@ -44,9 +46,22 @@ class Spread:
         return max(self.values)
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """The values that a quarter of the rounds are below, and above."""
+        if len(self.values) == 1:
+            return self.values[0], self.values[0]
+        low, _, high = statistics.quantiles(self.values, method="inclusive")
+        return low, high
+
+    @property
     def noisy(self) -> bool:
         """Whether the machine did too much else meanwhile."""
         return self.max > NOISY * self.min
+
+    def unsure_of(self, limit: float) -> bool:
+        """Say whether more than a quarter of the rounds contradict the others."""
+        low, high = self.quartiles
+        return low <= limit < high
 
 
 @frozen
@@ -58,14 +73,34 @@ class Result:
 
     def median(self, peer: str, measure: str) -> float:
         """Return the median of a measure over the rounds of a peer."""
-        return float(statistics.median(getattr(u, measure) for u in self.runs[peer]))
+        return float(statistics.median(self.values(peer, measure)))
 
-    def ratio(self, peer: str, other: str, measure: str) -> Spread:
-        """Return peer / other of a measure, round by round."""
-        pairs = zip(self.runs[peer], self.runs[other], strict=True)
-        return Spread(
-            tuple(getattr(a, measure) / getattr(b, measure) for a, b in pairs)
-        )
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Return who is compared with whom, ours first, by what to call it.
+
+        It is bgfetch with each other one, and like with like.
+        """
+        found = {}
+        for other in self.runs:
+            ours = _LIKE.get(other, BGFETCH.name)
+            if ours != BGFETCH.name and ours in self.runs:
+                found[f"{ours} / {other}"] = ours, other
+            elif other != BGFETCH.name:
+                found[other] = BGFETCH.name, other
+        return found
+
+    def values(self, peer: str, measure: str) -> tuple[float, ...]:
+        """Return a measure of each round of a peer."""
+        return tuple(getattr(usage, measure) for usage in self.runs[peer])
+
+    def ratio(self, peer: str, other: str, measure: str, less: float = 0.0) -> Spread:
+        """Return peer / other of a measure, round by round.
+
+        :param less: what is taken off both before.
+        """
+        ours, theirs = self.values(peer, measure), self.values(other, measure)
+        pairs = zip(ours, theirs, strict=True)
+        return Spread(tuple((a - less) / (b - less) for a, b in pairs))
 
 
 @frozen
@@ -73,12 +108,13 @@ class Bench:
     """How runs are made.
 
     :ivar work: a folder on the disk that the files are written to.
+    :ivar served: where the files come from.
     :ivar timeout: seconds that one run may take.
     :ivar say: told what goes on.
     """
 
     work: Path
-    base_url: str
+    served: Served
     concurrency: int
     timeout: float
     say: Callable[[str], None]
@@ -109,22 +145,29 @@ class Bench:
         except RunError as error:
             raise RunError(f"{source.case.name}, {peer.name}: {error}") from error
         finally:
-            shutil.rmtree(folder)
+            # What was killed may still be ending; the work folder goes last.
+            shutil.rmtree(folder, ignore_errors=True)
             os.sync()  # or the next run would pay for what this one wrote
 
     def _measure(self, source: Source, peer: Peer, folder: Path) -> Usage:
         for name in ("out", "scratch"):
             (folder / name).mkdir()
-        urls = [
-            f"{self.base_url}/{source.case.folder}/{n}" for n in source.case.names()
-        ]
-        job = Job(urls, folder / "out", folder / "scratch", self.concurrency)
+        case, served = source.case, self.served
+        base_url = f"{served.urls[case.server]}/{case.folder}"
+        urls = [f"{base_url}/{name}" for name in case.names()]
+        out, scratch = folder / "out", folder / "scratch"
+        job = Job(urls, out, scratch, self.concurrency, served.authority)
         command = peer.prepare(job)
-        usage = run(command, env=_env(), cwd=job.scratch, timeout=self.timeout)
-        problem = problem_of(source, peer.found(job))
+        usage = run(command, env=_env(), cwd=scratch, timeout=self.timeout)
+        problem = problem_of(source, peer.found(job)) if peer.found else _unsaid(job)
         if problem:
             raise RunError(problem)
         return usage.with_stamp(job.stamp)
+
+
+def _unsaid(job: Job) -> str:
+    """Return what is wrong with a run that keeps no files; "" for nothing."""
+    return "" if job.stamp.exists() else "not everything came"
 
 
 def _env() -> dict[str, str]:

@@ -23,12 +23,14 @@ class Job:
     :ivar out: an empty folder for it.
     :ivar scratch: another one, for lists and configurations.
     :ivar concurrency: how many connections at a time.
+    :ivar authority: a certificate file, by which to trust the server.
     """
 
     urls: Sequence[str]
     out: Path
     scratch: Path
     concurrency: int
+    authority: Path
 
     @property
     def stamp(self) -> Path:
@@ -41,12 +43,13 @@ class Peer:
     """One of the compared.
 
     :ivar prepare: returns the command for a job.
-    :ivar found: returns the files it left, by the last segment of their URL.
+    :ivar found: returns the files it left, by the last segment of their URL. None for
+        one that keeps nothing, and makes the stamp when all bodies have come.
     """
 
     name: str
     prepare: Callable[[Job], list[str]]
-    found: Callable[[Job], dict[str, Path]]
+    found: Callable[[Job], dict[str, Path]] | None
 
 
 def name_of(url: str) -> str:
@@ -73,8 +76,22 @@ def _curl(program: str) -> Callable[[Job], list[str]]:
         config.write_text("".join(lines))
         many = ["--parallel", "--parallel-immediate"]
         most = ["--parallel-max", str(job.concurrency)]
+        trusted = ["--cacert", str(job.authority)]
         quiet = ["--disable", "--silent", "--show-error", "--fail"]
-        return [program, *quiet, *many, *most, "--config", str(config)]
+        return [program, *quiet, *many, *most, *trusted, "--config", str(config)]
+
+    return prepare
+
+
+def _aria2c(program: str, *more: str) -> Callable[[Job], list[str]]:
+    def prepare(job: Job) -> list[str]:
+        urls = job.scratch / "urls.txt"
+        urls.write_text("".join(f"{url}\n" for url in job.urls))
+        quiet = ["--no-conf", "--quiet", "--file-allocation=none"]
+        many = [f"--max-concurrent-downloads={job.concurrency}"]
+        trusted = f"--ca-certificate={job.authority}"
+        files = [f"--dir={job.out}", f"--input-file={urls}"]
+        return [program, *quiet, *many, *more, trusted, *files]
 
     return prepare
 
@@ -94,10 +111,33 @@ def _found_by_hash(job: Job) -> dict[str, Path]:
     return {names.get(path.stem, path.name): path for path in files}
 
 
-BGFETCH = Peer("bgfetch", _spider("bgfetch"), _found_below("files"))
+def _bgfetch(name: str) -> Peer:
+    return Peer(name, _spider(name), _found_below("files"))
+
+
+BGFETCH = _bgfetch("bgfetch")
+BGFETCH_EACH = _bgfetch("bgfetch-each")
+BGFETCH_POWER = _bgfetch("bgfetch-power")
+BGFETCH_PROGRESS = _bgfetch("bgfetch-progress")
+BGFETCH_QUIET = _bgfetch("bgfetch-quiet")
+BGFETCH_4 = _bgfetch("bgfetch-4")
 FILES_PIPELINE = Peer("files-pipeline", _spider("files-pipeline"), _found_by_hash)
+FILES_PIPELINE_AIOHTTP = Peer("files-aiohttp", _spider("files-aiohttp"), _found_by_hash)
+PLAIN = Peer("plain-scrapy", _spider("plain-scrapy"), None)
+PLAIN_SAVING = Peer("plain-saving", _spider("plain-saving"), _found_below(""))
 
 
 def curl(program: str) -> Peer:
     """Return the peer that is the curl of that path."""
     return Peer("curl", _curl(program), _found_below(""))
+
+
+def aria2c(program: str) -> Peer:
+    """Return the peer that is the aria2c of that path."""
+    return Peer("aria2c", _aria2c(program), _found_below(""))
+
+
+def aria2c_4(program: str) -> Peer:
+    """Return the same, with four connections to each file."""
+    four = ["--max-connection-per-server=4", "--split=4", "--min-split-size=1M"]
+    return Peer("aria2c-4", _aria2c(program, *four), _found_below(""))

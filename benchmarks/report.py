@@ -12,7 +12,6 @@ from attrs import asdict
 
 from benchmarks.cases import MiB
 from benchmarks.compare import MEASURES, NOISY, Result, Spread
-from benchmarks.peers import BGFETCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,17 +38,18 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "files": result.case.count,
         "file_size": result.case.size,
+        "server": result.case.server,
         "runs": {peer: [asdict(u) for u in us] for peer, us in result.runs.items()},
         "medians": {
             peer: {measure: result.median(peer, measure) for measure in MEASURES}
             for peer in result.runs
         },
         "ratios": {
-            other: {
-                measure: _spread_json(result.ratio(BGFETCH.name, other, measure))
+            name: {
+                measure: _spread_json(result.ratio(*pair, measure))
                 for measure in MEASURES
             }
-            for other in _others(result)
+            for name, pair in result.pairs().items()
         },
         "noisy": is_noisy(result),
     }
@@ -57,14 +57,20 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def bar_json(bar: Bar) -> dict[str, Any]:
     """Return a bar and whether it is met."""
-    return {**asdict(bar), "met": bar.met}
+    return {
+        "name": bar.name,
+        "limit": bar.limit,
+        "unit": bar.unit,
+        "spread": _spread_json(bar.spread),
+        "verdict": bar.verdict,
+    }
 
 
 def is_noisy(result: Result) -> bool:
     """Say whether the times of its rounds differ too much."""
     return any(
-        result.ratio(BGFETCH.name, other, measure).noisy
-        for other in _others(result)
+        result.ratio(*pair, measure).noisy
+        for pair in result.pairs().values()
         for measure in _TIMES
     )
 
@@ -73,8 +79,9 @@ def table(result: Result) -> str:
     """Return the table of one case."""
     lines = [_title(result), _MEDIANS_HEAD]
     lines += [_medians(result, peer) for peer in result.runs]
-    lines.append(_RATIOS_HEAD)
-    lines += [_ratios(result, other) for other in _others(result)]
+    pairs = result.pairs()
+    lines += [_RATIOS_HEAD] if pairs else []
+    lines += [_ratios(result, name, *pair) for name, pair in pairs.items()]
     if is_noisy(result):
         lines.append(
             f"  TOO NOISY: a ratio of times differs more than {NOISY:g} times "
@@ -87,11 +94,10 @@ def bars_text(bars: Sequence[Bar], scale: float) -> str:
     """Return the bars, one a line."""
     lines = ["Bars" if scale == 1 else f"Bars (scale {scale:g}: they mean nothing)"]
     for bar in bars:
-        verdict = "met    " if bar.met else "NOT MET"
-        unsure = " (noisy)" if bar.noisy else ""
+        got = bar.spread
         lines.append(
-            f"  {verdict} {bar.name}: {bar.value:.2f} {bar.unit}, "
-            f"at most {bar.limit:g} {bar.unit}{unsure}"
+            f"  {bar.verdict:<17} {bar.name}: {got.median:.3g} {bar.unit} "
+            f"({got.min:.3g} to {got.max:.3g}), at most {bar.limit:.3g} {bar.unit}"
         )
     return "\n".join(lines)
 
@@ -109,11 +115,11 @@ def header(facts: Mapping[str, Any], *, rounds: int, concurrency: int) -> str:
 
 
 _MEDIANS_HEAD = "".join(
-    [f"  {'medians':<16}"]
+    [f"  {'medians':<22}"]
     + [f"{name:>22}" for name in ("wall s", "done s", "CPU s", "peak MiB")]
 )
 _RATIOS_HEAD = "".join(
-    [f"  {'bgfetch / ...':<16}"]
+    [f"  {'bgfetch / ...':<22}"]
     + [f"{name:>22}" for name in ("wall", "done", "CPU", "peak")]
     + ["   (min median max)"]
 )
@@ -130,17 +136,13 @@ def _title(result: Result) -> str:
 def _medians(result: Result, peer: str) -> str:
     *seconds, peak = (result.median(peer, measure) for measure in MEASURES)
     cells = [*(f"{value:.2f}" for value in seconds), f"{peak / MiB:.1f}"]
-    return f"  {peer:<16}" + "".join(f"{cell:>22}" for cell in cells)
+    return f"  {peer:<22}" + "".join(f"{cell:>22}" for cell in cells)
 
 
-def _ratios(result: Result, other: str) -> str:
-    spreads = [result.ratio(BGFETCH.name, other, measure) for measure in MEASURES]
+def _ratios(result: Result, name: str, ours: str, other: str) -> str:
+    spreads = [result.ratio(ours, other, measure) for measure in MEASURES]
     cells = [f"{s.min:.3g} {s.median:.3g} {s.max:.3g}" for s in spreads]
-    return f"  {other:<16}" + "".join(f"{cell:>22}" for cell in cells)
-
-
-def _others(result: Result) -> list[str]:
-    return [peer for peer in result.runs if peer != BGFETCH.name]
+    return f"  {name:<22}" + "".join(f"{cell:>22}" for cell in cells)
 
 
 def _spread_json(spread: Spread) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real nginx of our own, for as long as a ``with`` block lasts."""
+"""A real nginx of our own, by HTTP, HTTPS and slowly, while a ``with`` block lasts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import trustme
+from attrs import frozen
+
+from benchmarks.cases import MiB
 from benchmarks.measure import kill_session
+from benchmarks.throttle import throttled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+RATE = 8 * MiB  # bytes per second of each connection to the throttled server
 _PATIENCE = 10.0  # seconds for nginx to start or to end
 _TRIES = 5  # a free port may be taken before nginx has it
 
@@ -38,9 +44,12 @@ http {{
     fastcgi_temp_path {prefix}/fastcgi;
     uwsgi_temp_path {prefix}/uwsgi;
     scgi_temp_path {prefix}/scgi;
+    root {root};
+    server {{ listen 127.0.0.1:{http} backlog=1024; }}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        root {root};
+        listen 127.0.0.1:{https} ssl backlog=1024;
+        ssl_certificate {prefix}/chain.pem;
+        ssl_certificate_key {prefix}/chain.pem;
     }}
 }}
 """
@@ -50,28 +59,53 @@ class ServerError(Exception):
     """nginx did not start."""
 
 
+@frozen
+class Served:
+    """Where the files are served.
+
+    :ivar urls: the base URL of each: ``http``, ``https`` and ``throttled``.
+    :ivar authority: the file with the certificate that signed the server's.
+    """
+
+    urls: Mapping[str, str]
+    authority: Path
+
+
 @contextmanager
-def nginx(program: str, root: Path, prefix: Path) -> Iterator[str]:
-    """Serve the files of ``root`` on a free local port; yield the base URL.
+def nginx(program: str, root: Path, prefix: Path) -> Iterator[Served]:
+    """Serve the files of ``root`` on free local ports.
 
     :param program: path of nginx.
-    :param prefix: an existing folder for its configuration, log and pid.
+    :param prefix: an existing folder for its configuration, certificate, log and pid.
     :raises ServerError: it did not start.
     """
-    process, port = _start(program, root, prefix)
+    authority = _certify(prefix)
+    process, ports = _start(program, root, prefix)
     try:
-        yield f"http://127.0.0.1:{port}"
+        urls = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+        with throttled(ports["http"], RATE) as port:
+            yield Served({**urls, "throttled": f"http://127.0.0.1:{port}"}, authority)
     finally:
         _stop(process)
 
 
+def _certify(prefix: Path) -> Path:
+    """Write a certificate and its key for the server; return its authority's."""
+    authority = trustme.CA()
+    chain = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+    chain.write_to_path(str(prefix / "chain.pem"))
+    path = prefix / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
 def _start(
     program: str, root: Path, prefix: Path
-) -> tuple[subprocess.Popen[bytes], int]:
+) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     for _ in range(_TRIES):
-        port = _free_port()
+        ports = {scheme: _free_port() for scheme in ("http", "https")}
         config = prefix / "nginx.conf"
-        config.write_text(_config(root, prefix, port))
+        config.write_text(_config(root, prefix, ports))
         log = prefix / "error.log"
         process = subprocess.Popen(
             [*_leash(), program, "-p", str(prefix), "-c", str(config), "-e", str(log)],
@@ -81,8 +115,8 @@ def _start(
             start_new_session=True,
         )
         try:
-            if _answers(process, port):
-                return process, port
+            if all(_answers(process, port) for port in ports.values()):
+                return process, ports
         except BaseException:
             _stop(process)
             raise
@@ -96,13 +130,11 @@ def _leash() -> list[str]:
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
-def _config(root: Path, prefix: Path, port: int) -> str:
+def _config(root: Path, prefix: Path, ports: Mapping[str, int]) -> str:
     # Started by root, its workers would be nobody, who may not read our folders.
     user = "user root;" if os.geteuid() == 0 else ""
     workers = os.cpu_count() or 1
-    return _CONFIG.format(
-        root=root, prefix=prefix, port=port, user=user, workers=workers
-    )
+    return _CONFIG.format(root=root, prefix=prefix, user=user, workers=workers, **ports)
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""The two spiders that are compared, run as ``python -m benchmarks.spiders``."""
+"""The spiders that are compared, run as ``python -m benchmarks.spiders``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy import signals
-from scrapy.crawler import CrawlerProcess
+from scrapy.crawler import AsyncCrawlerProcess
+
+from benchmarks import bgfetch_spiders as ours
+from benchmarks.downloader import Downloader
+from benchmarks.plain_spiders import PlainSavingSpider, PlainSpider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -17,52 +21,9 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from typing_extensions import Self
 
-    from scrapy_bgfetch.manager import BackgroundFetchManager
-
+AIOHTTP_HANDLER = "scrapy.core.downloader.handlers._aiohttp.AiohttpDownloadHandler"
 _NO_LIMIT = 0
 _GENEROUS = 24 * 60 * 60  # seconds
-
-
-class Downloader(scrapy.Spider):
-    """Downloads URLs.
-
-    :ivar stamp: a file to make when all others are there.
-    """
-
-    urls: tuple[str, ...] = ()
-    stamp: Path
-
-    def finished(self) -> None:
-        """Tell who measures from outside."""
-        self.stamp.touch()
-
-
-class BgfetchSpider(Downloader):
-    """Downloads all URLs as one background fetch."""
-
-    name = "bgfetch"
-    background_fetch: BackgroundFetchManager
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
-        """Return what turns the add-on on."""
-        return {
-            "ADDONS": {"scrapy_bgfetch.Addon": 500},
-            "BGFETCH_DIR": str(out),
-            "BGFETCH_CONCURRENT_RECORDS": concurrency,
-        }
-
-    async def start(self) -> AsyncIterator[Any]:
-        """Register them, when there are any."""
-        if self.urls:
-            bg_fetch = await self.background_fetch.fetch("benchmark", self.urls)
-            await bg_fetch.settled()
-            if bg_fetch.failure_reason:
-                first = next(r for r in bg_fetch.records if r.failure_reason)
-                self.logger.error("%s: %s", bg_fetch.failure_reason, first.error)
-        self.finished()
-        return
-        yield  # Scrapy wants a generator
 
 
 class FilesPipelineSpider(Downloader):
@@ -97,11 +58,39 @@ class FilesPipelineSpider(Downloader):
         yield {"file_urls": list(self.urls)}
 
 
-SPIDERS: dict[str, Any] = {s.name: s for s in (BgfetchSpider, FilesPipelineSpider)}
+class FilesPipelineAiohttpSpider(FilesPipelineSpider):
+    """The same, through Scrapy's experimental handler on aiohttp."""
+
+    name = "files-aiohttp"
+
+    @staticmethod
+    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+        """Return what turns Scrapy's files pipeline and that handler on."""
+        common = FilesPipelineSpider.settings_for(out, concurrency)
+        handlers = dict.fromkeys(("http", "https"), AIOHTTP_HANDLER)
+        alone = {"TWISTED_REACTOR_ENABLED": False}  # it needs a running loop
+        return {**common, **alone, "DOWNLOAD_HANDLERS": handlers}
+
+
+SPIDERS: dict[str, Any] = {
+    spider.name: spider
+    for spider in (
+        ours.BgfetchSpider,
+        ours.BgfetchEachSpider,
+        ours.BgfetchPowerSpider,
+        ours.BgfetchProgressSpider,
+        ours.BgfetchQuietSpider,
+        ours.Bgfetch4Spider,
+        FilesPipelineSpider,
+        FilesPipelineAiohttpSpider,
+        PlainSpider,
+        PlainSavingSpider,
+    )
+}
 
 
 def common_settings(concurrency: int) -> dict[str, Any]:
-    """Return the settings that are the same for both."""
+    """Return the settings that are the same for all."""
     return {
         "CONCURRENT_REQUESTS": concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": concurrency,
@@ -124,7 +113,7 @@ def main() -> None:
         **common_settings(given.concurrency),
         **spider.settings_for(given.out, given.concurrency),
     }
-    process = CrawlerProcess(settings)
+    process = AsyncCrawlerProcess(settings)
     urls = tuple(given.urls.read_text().split())
     process.crawl(spider, urls=urls, stamp=given.stamp)
     process.start()

@@ -1,0 +1,117 @@
+"""Spiders that download with scrapy-bgfetch, in several ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.downloader import Downloader
+from scrapy_bgfetch import signals
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from scrapy.crawler import Crawler
+    from typing_extensions import Self
+
+    from scrapy_bgfetch import BackgroundFetchManager, BackgroundFetchRegistration
+
+_NEVER = 24 * 60 * 60  # seconds
+
+
+class BgfetchSpider(Downloader):
+    """Downloads all URLs as one background fetch."""
+
+    name = "bgfetch"
+    background_fetch: BackgroundFetchManager
+
+    @staticmethod
+    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+        """Return what turns the add-on on."""
+        return {
+            "ADDONS": {"scrapy_bgfetch.Addon": 500},
+            "BGFETCH_DIR": str(out),
+            "BGFETCH_CONCURRENT_RECORDS": concurrency,
+        }
+
+    async def start(self) -> AsyncIterator[Any]:
+        """Register them, when there are any, and wait."""
+        for bg_fetch in await self.registered():
+            await bg_fetch.settled()
+            if bg_fetch.failure_reason:
+                first = next(r for r in bg_fetch.records if r.failure_reason)
+                self.logger.error("%s: %s", bg_fetch.failure_reason, first.error)
+        self.finished()
+        return
+        yield  # Scrapy wants a generator
+
+    async def registered(self) -> list[BackgroundFetchRegistration]:
+        """Register them and return what is to be awaited."""
+        return [await self.registered_at_once()] if self.urls else []
+
+    async def registered_at_once(self, **options: Any) -> BackgroundFetchRegistration:
+        """Register all of them as one."""
+        return await self.background_fetch.fetch("benchmark", self.urls, **options)
+
+
+class BgfetchEachSpider(BgfetchSpider):
+    """Downloads each URL as a background fetch of its own."""
+
+    name = "bgfetch-each"
+
+    async def registered(self) -> list[BackgroundFetchRegistration]:
+        """Register them one after another, as a loop in a callback does."""
+        return [await self.background_fetch.fetch(url, url) for url in self.urls]
+
+
+class BgfetchPowerSpider(BgfetchSpider):
+    """The same as the first, with files that survive a loss of power."""
+
+    name = "bgfetch-power"
+
+    @staticmethod
+    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+        """Return what turns the add-on on, and its flushes."""
+        common = BgfetchSpider.settings_for(out, concurrency)
+        return {**common, "BGFETCH_DURABILITY": "power"}
+
+
+class BgfetchProgressSpider(BgfetchSpider):
+    """The same as the first, and somebody looks at every progress event."""
+
+    name = "bgfetch-progress"
+    shown = ""
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        """Ask for the signal."""
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.progress, signals.bgfetch_progress)
+        return spider
+
+    def progress(self, registration: BackgroundFetchRegistration) -> None:
+        """Make the text that a bar would have."""
+        self.shown = f"{registration.id}: {registration.downloaded:,} bytes"
+
+
+class BgfetchQuietSpider(BgfetchSpider):
+    """The same as the first, without progress events and stats."""
+
+    name = "bgfetch-quiet"
+
+    @staticmethod
+    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+        """Return what turns the add-on on, and what watches it off."""
+        common = BgfetchSpider.settings_for(out, concurrency)
+        stats = "scrapy.statscollectors.DummyStatsCollector"
+        return {**common, "BGFETCH_PROGRESS_INTERVAL": _NEVER, "STATS_CLASS": stats}
+
+
+class Bgfetch4Spider(BgfetchSpider):
+    """The same as the first, with four connections to each file."""
+
+    name = "bgfetch-4"
+
+    async def registered(self) -> list[BackgroundFetchRegistration]:
+        """Register them as one."""
+        return [await self.registered_at_once(connections_per_record=4)]

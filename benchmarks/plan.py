@@ -1,0 +1,89 @@
+"""Who takes part in which case."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from benchmarks import peers
+from benchmarks.spiders import AIOHTTP_HANDLER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.cases import Case
+    from benchmarks.peers import Peer
+
+PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "aria2c": "aria2"}
+_SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
+
+_ALL = ("bgfetch", "files-pipeline", "curl", "aria2c", "files-aiohttp")
+_PLAIN = ("bgfetch-each", "plain-scrapy", "plain-saving")
+PLAN = {
+    "empty": ("bgfetch", "files-pipeline", "plain-scrapy"),
+    "large": (*_ALL, "bgfetch-power", "bgfetch-progress", "bgfetch-quiet"),
+    "large-tls": _ALL,
+    "medium": (*_ALL, "bgfetch-power"),
+    "medium-tls": _ALL,
+    "small": (*_ALL, *_PLAIN),
+    "small-tls": _ALL,
+    "throttled": (
+        "bgfetch", "bgfetch-4", "files-pipeline", "curl", "aria2c", "aria2c-4",
+    ),
+}  # fmt: skip
+
+
+class MissingProgramError(Exception):
+    """A program that is needed is not installed."""
+
+
+def programs() -> dict[str, str]:
+    """Return the path of each program that is needed.
+
+    :raises MissingProgramError: one is not installed; it says how to install it.
+    """
+    return {name: _program(name) for name in PROGRAMS}
+
+
+def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
+    """Return the peers that can be run here, by name."""
+    known = [
+        peers.BGFETCH,
+        peers.BGFETCH_EACH,
+        peers.BGFETCH_4,
+        peers.BGFETCH_POWER,
+        peers.BGFETCH_PROGRESS,
+        peers.BGFETCH_QUIET,
+        peers.FILES_PIPELINE,
+        peers.PLAIN,
+        peers.PLAIN_SAVING,
+        peers.curl(paths["curl"]),
+        peers.aria2c(paths["aria2c"]),
+        peers.aria2c_4(paths["aria2c"]),
+    ]
+    if find_spec(AIOHTTP_HANDLER.rpartition(".")[0]) is not None:
+        known.append(peers.FILES_PIPELINE_AIOHTTP)
+    return {peer.name: peer for peer in known}
+
+
+def taking_part(
+    case: Case, known: Mapping[str, Peer], wanted: Sequence[str] = ()
+) -> list[Peer]:
+    """Return the peers of a case, in their order.
+
+    :param wanted: names of those to keep beside bgfetch, all when empty.
+    """
+    names = [name for name in PLAN[case.name] if name in known]
+    kept = {peers.BGFETCH.name, *(wanted or names)}
+    return [known[name] for name in names if name in kept]
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name) or shutil.which(name, path=_SBIN)
+    if path is None:
+        raise MissingProgramError(
+            f"{name} is not installed. On Debian and Ubuntu: "
+            f"sudo apt install {' '.join(PROGRAMS.values())}"
+        )
+    return path
