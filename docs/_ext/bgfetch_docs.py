@@ -1,8 +1,8 @@
 """The Sphinx extension of these docs.
 
 ``.. from-code:: settings`` (or ``hooks``, ``stats``) puts entries made from the
-code there. ``setting``, ``signal``, ``hook``, ``stat`` and ``reqmeta`` are kinds
-of entries, and roles that refer to them.
+code there, ``.. conformance::`` the tables of behaviours. ``setting``, ``signal``,
+``hook``, ``stat`` and ``reqmeta`` are kinds of entries, and roles that refer to them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import conformance
 import reference
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 KINDS = ("setting", "signal", "hook", "stat", "reqmeta")
 
 # Behaviour numbers in docstrings are for those who work on the code.
-_NUMBER = r"(?:DESIGN|B?\d+(?:-\d+)?)"
+_NUMBER = r"(?:DESIGN|[BN]?\d+(?:-\d+)?)"
 _NUMBERS = re.compile(
     rf"\s*\((?:behaviours? )?{_NUMBER}(?:(?:,\s|\sand\s){_NUMBER})*\)"
 )
@@ -41,6 +42,17 @@ class FromCode(SphinxDirective):
         for module in self.sources:
             self.env.note_dependency(module.__file__)
         return self.parse_text_to_nodes(reference.TEXTS[self.arguments[0]]())
+
+
+class Conformance(SphinxDirective):
+    """The conformance tables, with the tests that cite each number."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each part."""
+        for path in (conformance.TABLE, *conformance.test_files()):
+            self.env.note_dependency(str(path))
+        text = conformance.page(reference.linked)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def parse_entry(_env: BuildEnvironment, text: str, node: Any) -> str:
@@ -62,6 +74,7 @@ def strip_behaviour_numbers(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add it all to Sphinx."""
     app.add_directive("from-code", FromCode)
+    app.add_directive("conformance", Conformance)
     for kind in KINDS:
         app.add_object_type(
             kind, kind, indextemplate=f"pair: %s; {kind}", parse_node=parse_entry

@@ -143,9 +143,9 @@ class Site:
         except FileNotFoundError:
             raise web.HTTPNotFound from None
         response = web.StreamResponse(status=part.status, headers=part.headers)
-        await response.prepare(request)
-        if request.method != "HEAD":
-            with suppress(ConnectionResetError):  # the client has heard enough
+        with suppress(ConnectionResetError):  # the client has heard enough
+            await response.prepare(request)
+            if request.method != "HEAD":
                 await self._send(part, response)
         return response
 
