@@ -165,6 +165,7 @@ async def test_the_page_of_an_error_does_not_count(probe):
     assert spider.handle.downloaded == 1000
 
 
+@pytest.mark.slow  # by the clock
 async def test_when_it_is_exceeded_the_other_transfers_stop_on_the_wire(probe, site):
     """Behaviours 32, 210, 211, B2.
 
@@ -224,6 +225,7 @@ async def test_an_early_refusal_stops_the_others_on_the_wire_too(site, settings)
     assert kinds == ["AbortError"] * 3 + ["DownloadTotalExceeded"]
 
 
+@pytest.mark.slow  # by the clock
 @pytest.mark.parametrize("paused", [False, True])
 async def test_after_abort_the_server_sees_its_connections_close(probe, site, paused):
     """Behaviours 57, 71, B3."""

@@ -16,6 +16,8 @@ from tests.support.full_disk import fill, small_disk
 FULL_FOR = 20  # seconds, at most
 WAITS = "It is waited for."
 
+pytestmark = pytest.mark.slow  # it is measured by the clock
+
 
 @pytest.fixture
 def crawl_on(tmp_path, site, settings):

@@ -17,6 +17,7 @@ from tests.support.resuming import SIZE, SLOW, half_way, offset, read
 from tests.support.site import body
 
 
+@pytest.mark.slow  # by the clock
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_it_fast_and_keeps_every_byte(process, site, number):
     """16 slow transfers are under way."""
@@ -47,6 +48,7 @@ class Closer(Probe):
         raise CloseSpider("enough")
 
 
+@pytest.mark.slow  # by the clock
 async def test_close_spider_suspends_what_is_unfinished(site, settings):
     heard = {}
 
@@ -153,6 +155,7 @@ class Clock(Probe):
         self.closed_at = time.monotonic()
 
 
+@pytest.mark.slow  # by the clock
 @pytest.mark.parametrize("grouped", [False, True])
 async def test_an_idle_spider_waits_for_background_fetches_then_closes_at_once(
     site, settings, grouped

@@ -290,6 +290,7 @@ async def test_a_server_that_stops_reading_is_given_up(fetched, stuck, big):
     await until(lambda: stuck.gone is not None)
 
 
+@pytest.mark.slow  # by the clock
 async def test_abort_cuts_an_upload_at_once(probe, stuck, big):
     """71: and what was sent stays counted (200)."""
 

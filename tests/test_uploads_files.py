@@ -405,6 +405,7 @@ async def test_a_body_that_never_ends_holds_nobody_up(probe, site, path):
     await probe(go)
 
 
+@pytest.mark.slow  # by the clock
 async def test_the_loop_goes_on_while_a_file_is_copied_and_sent(probe, site, tmp_path):
     path = tmp_path / "big"
     path.write_bytes(bytes(64 * MiB))

@@ -170,6 +170,7 @@ async def test_nothing_is_hashed_outside_of_the_pool(path, pool):
     assert await finishing == digest_of(data)
 
 
+@pytest.mark.slow  # by the clock
 async def test_hashing_64_mib_does_not_block_the_loop(path, pool):
     data = some(BLOCK) * 64
     path.write_bytes(data)
