@@ -96,7 +96,7 @@ class Earlier:
 
 def _same_requests(records: Sequence[RecordRow], requests: Sequence[Request]) -> bool:
     return len(records) == len(requests) and all(
-        (row.method, row.url, row.request["body"])
+        (row.method, row.url, row.request.get("body", ""))
         == (request.method, request.url, _body(request))
         and not (UPLOAD in row.request or _sends_a_file(request))
         and not mismatch(_integrity(request), row.checksums)
@@ -137,10 +137,10 @@ def _asks_for_the_same(request: Request, row: RecordRow) -> bool:
         for value in values
     )
     assert row.head is not None
-    lines = tuple((name, value) for name, value in row.request["headers"])
+    lines = tuple((name, value) for name, value in row.request.get("headers", ()))
     stored = Candidate(row.url, row.method, lines, row.head.get("Vary"))
     return (
-        row.request["body"] == _body(request)
+        row.request.get("body", "") == _body(request)
         and not asks_itself(name for name, _ in fields)
         and matches(Candidate(request.url, request.method, fields), stored)
     )

@@ -154,7 +154,7 @@ def query_of(request: str | Request, base_url: str) -> Candidate:
 def stored_of(live: LiveRecord) -> Candidate:
     """Return what a search compares of a record, as it was registered."""
     vary = live.head.get("Vary") if live.head is not None else None
-    lines = _compared(live.row.request["headers"])
+    lines = _compared(live.row.request.get("headers", ()))
     return Candidate(live.url, live.row.method, lines, vary)
 
 

@@ -317,17 +317,20 @@ class BackgroundFetchRegistration:
             group.uploaded, group.downloaded, group.result, group.failure_reason
         )
 
+    @property
+    def listeners(self) -> list[Listener]:
+        """Those who are called with each progress event, the attribute last."""
+        own = [] if self.onprogress is None else [self.onprogress]
+        return [*self._listeners, *own]
+
     async def dispatch(self, event: BackgroundFetchEvent) -> int:
         """Call the progress listeners; return how many raised, which is logged.
 
         When it ends meanwhile, the rest of them waits for its last event (69).
         """
         result = self.result
-        listeners = list(self._listeners)
-        if self.onprogress is not None:
-            listeners.append(self.onprogress)
         failed = 0
-        for listener in listeners:
+        for listener in self.listeners:
             if self.result is not result:
                 break
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import humanize
 from attrs import define, field
+from pydispatch.dispatcher import getAllReceivers, liveReceivers
 from scrapy import Request
 
 from scrapy_bgfetch import signals, stats
@@ -162,11 +163,13 @@ class Reporter:
         self._sent = self.registration.numbers
         result = self.registration.result
         self._count(stats.PROGRESS)
-        event = BackgroundFetchEvent("progress", self.registration)
-        with event.dispatching():
-            failed = await asyncio.shield(self.registration.dispatch(event))
-            self._count_errors("progress", failed)
-        await asyncio.shield(self._signal_progress(result))
+        if self.registration.listeners:
+            event = BackgroundFetchEvent("progress", self.registration)
+            with event.dispatching():
+                failed = await asyncio.shield(self.registration.dispatch(event))
+                self._count_errors("progress", failed)
+        if self._is_heard("bgfetch_progress"):
+            await asyncio.shield(self._signal_progress(result))
 
     async def _signal_progress(self, result: Result) -> None:
         """Send the signal, unless it has ended meanwhile: the last one follows (69)."""
@@ -183,7 +186,13 @@ class Reporter:
 
     async def _signal(self, name: str, **arguments: object) -> None:
         """Send a signal and wait for its handlers, which go on if nobody waits."""
-        await asyncio.shield(self._send(name, **arguments))
+        if self._is_heard(name):
+            await asyncio.shield(self._send(name, **arguments))
+
+    def _is_heard(self, name: str) -> bool:
+        """Whether anybody is connected: to send for nobody costs as much as a fetch."""
+        receivers = getAllReceivers(self.crawler.signals.sender, getattr(signals, name))
+        return any(True for _ in liveReceivers(receivers))
 
     async def _send(self, name: str, **arguments: object) -> None:
         """Send a signal; Scrapy logs the handlers that raise."""
@@ -211,6 +220,8 @@ class Reporter:
         return Lazy(partial(response_of, record, self.bodies, request=record.request))
 
     def _log(self) -> None:
+        if not logger.isEnabledFor(logging.INFO):
+            return
         registration = self.registration
         records = registration.records
         good = sum(not record.failure_reason for record in records)

@@ -17,29 +17,6 @@ from tests.support.resuming import SIZE, SLOW, half_way, offset, read
 from tests.support.site import body
 
 
-@pytest.mark.slow  # by the clock
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_stops_it_fast_and_keeps_every_byte(process, site, number):
-    """16 slow transfers are under way."""
-    it = process(BGFETCH_CONCURRENT_RECORDS=16, CONCURRENT_REQUESTS_PER_DOMAIN=16)
-    slow = f"size={SIZE}&rate=100000"
-    urls = [site.url(f"/slow/{n}?{slow}") for n in range(16)]
-    it.start(fetch=[{"id": "a", "requests": urls}])
-    await half_way(it, 50_000, records=16)
-    at = time.monotonic()
-    assert await it.kill(number) == 0
-    assert time.monotonic() - at < 3
-    assert [one["event"] for one in it.events()] == ["registered", "closed"]
-    assert it.events("closed")[0]["reason"] == "shutdown"
-    kept = sorted(it.parts().values())
-    assert len(kept) == 16
-    await it.run()
-    assert it.ends() == [("success", "a", "")]
-    assert read(it.events("success")) == [body(str(n), SIZE) for n in range(16)]
-    asked = sorted(offset(site.of(f"/slow/{n}")[1]) for n in range(16))
-    assert asked == kept
-
-
 class Closer(Probe):
     """Closes the spider when the background fetch is half-way."""
 

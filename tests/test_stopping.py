@@ -78,6 +78,8 @@ async def test_a_signal_ends_32_transfers_in_two_seconds_and_no_byte_is_asked_tw
     seconds = await stop(it, number)
     assert seconds < LIMIT
     assert it.process.returncode == 0
+    assert [one["event"] for one in it.events()] == ["registered", "closed"]
+    assert it.events("closed")[0]["reason"] == "shutdown"
     have = kept(it)
     assert len(have) == MANY
     assert sorted(have.values()) == sorted(it.unfinished())

@@ -27,6 +27,21 @@ GROUPED = "grouped"
 _CREDENTIAL_FIELDS = {name.encode() for name in CREDENTIAL_FIELDS}
 _OURS = {GROUPED, PREVIOUS, UPLOAD, *RECORD_KEYS}
 _JSON_KEYS = ("meta", "cb_kwargs", "flags")
+# What most requests say: it is not kept, there are many thousand of them.
+_USUAL = {
+    "callback": None,
+    "errback": None,
+    "headers": [],
+    "method": "GET",
+    "body": "",
+    "cookies": {},
+    "meta": {},
+    "encoding": "utf-8",
+    "priority": 0,
+    "dont_filter": False,
+    "flags": [],
+    "cb_kwargs": {},
+}
 
 
 def to_json(
@@ -36,7 +51,8 @@ def to_json(
 
     Callback and errback are kept by name, and the form says that it is that of a
     grouped request; without a ``spider`` they are dropped (behaviour 12). What meta
-    says of the record stands beside, checked.
+    says of the record stands beside, checked. What is as in most requests is left
+    out.
 
     :raises BadRequestError: the callback is no method of the spider, or meta or
         cb_kwargs hold something that JSON cannot carry, or meta's ``bgfetch``
@@ -59,6 +75,7 @@ def to_json(
         kept["meta"] = _without_proxy_credentials(kept["meta"])
     if spider is not None:
         kept[GROUPED] = True
+    kept = {k: v for k, v in kept.items() if k not in _USUAL or v != _USUAL[k]}
     _check_json(request, kept)
     return kept
 
@@ -69,9 +86,9 @@ def from_json(kept: Mapping[str, Any], *, spider: Spider | None) -> Request:
     Without a ``spider`` it has no callback and no errback.
     """
     headers: dict[bytes, list[bytes]] = {}
-    for name, value in kept["headers"]:
+    for name, value in kept.get("headers", ()):
         headers.setdefault(name.encode("latin-1"), []).append(value.encode("latin-1"))
-    body = base64.b64decode(kept["body"])
+    body = base64.b64decode(kept.get("body", ""))
     known = {key: value for key, value in kept.items() if key not in _OURS}
     if spider is None:
         known |= {"callback": None, "errback": None}
@@ -123,7 +140,7 @@ def _without_proxy_credentials(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_json(request: Request, kept: dict[str, Any]) -> None:
-    for key in _JSON_KEYS:
+    for key in kept.keys() & _JSON_KEYS:
         try:
             same = json.loads(json.dumps(kept[key])) == _lists(kept[key])
         except (TypeError, ValueError) as error:

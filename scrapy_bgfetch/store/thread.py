@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from attrs import frozen
 from scrapy_bgfetch.exceptions import StoreError, StoreFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scrapy_bgfetch.store.reserve import Reserve
 
@@ -211,16 +211,11 @@ class DatabaseThread:
         return isinstance(self._explain(error), StoreFull)
 
     def _transact(self, con: sqlite3.Connection, jobs: Sequence[_Job]) -> list[_Answer]:
-        try:
-            con.execute("BEGIN IMMEDIATE")
-            answers = [self._attempt(con, job) for job in jobs]
-            con.execute("COMMIT")
-        except Exception:
-            if con.in_transaction:
-                with suppress(sqlite3.Error):
-                    con.execute("ROLLBACK")
-            raise
-        return answers
+        """Do all in one transaction, without the savepoints that few need."""
+        with suppress(_Undone), _transaction(con):
+            return [_Answer(job.future, _done(job, con)) for job in jobs]
+        with _transaction(con):
+            return [self._attempt(con, job) for job in jobs]
 
     def _attempt(self, con: sqlite3.Connection, job: _Job) -> _Answer:
         con.execute("SAVEPOINT job")
@@ -237,6 +232,30 @@ class DatabaseThread:
             answer = _Answer(job.future, error=error)
         con.execute("RELEASE job")
         return answer
+
+
+class _Undone(Exception):  # noqa: N818
+    """A function of a transaction has raised."""
+
+
+def _done(job: _Job, con: sqlite3.Connection) -> Any:
+    try:
+        return job.function(con)
+    except Exception as error:
+        raise _Undone from error
+
+
+@contextmanager
+def _transaction(con: sqlite3.Connection) -> Iterator[None]:
+    try:
+        con.execute("BEGIN IMMEDIATE")
+        yield
+        con.execute("COMMIT")
+    except Exception:
+        if con.in_transaction:
+            with suppress(sqlite3.Error):
+                con.execute("ROLLBACK")
+        raise
 
 
 def _reuse_log(con: sqlite3.Connection) -> None:

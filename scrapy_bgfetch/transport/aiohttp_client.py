@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -380,8 +381,9 @@ def _proxy(request: Request) -> dict[str, Any]:
 
 
 def _field_lines(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+    """Return them with texts that many answers share as one: heads are kept."""
     return tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (sys.intern(name.decode("latin-1")), sys.intern(value.decode("latin-1")))
         for name, value in response.raw_headers
     )
 
