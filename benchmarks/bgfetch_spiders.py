@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.downloader import Downloader
@@ -60,7 +61,23 @@ class BgfetchEachSpider(BgfetchSpider):
     name = "bgfetch-each"
 
     async def registered(self) -> list[BackgroundFetchRegistration]:
-        """Register them one after another, as a loop in a callback does."""
+        """Register as many at a time as callbacks of a crawl would."""
+        callbacks = asyncio.Semaphore(self.settings.getint("CONCURRENT_REQUESTS"))
+
+        async def register(url: str) -> BackgroundFetchRegistration:
+            async with callbacks:
+                return await self.background_fetch.fetch(url, url)
+
+        return await asyncio.gather(*map(register, self.urls))
+
+
+class BgfetchLoopSpider(BgfetchSpider):
+    """The same, by a loop in one callback."""
+
+    name = "bgfetch-loop"
+
+    async def registered(self) -> list[BackgroundFetchRegistration]:
+        """Register them one after another."""
         return [await self.background_fetch.fetch(url, url) for url in self.urls]
 
 

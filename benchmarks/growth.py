@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, frozen
 
 from benchmarks.cases import EMPTY, Case, KiB, MiB, folder_of, make_source
+from benchmarks.compare import MANY
 from benchmarks.peers import BGFETCH, BGFETCH_EACH
 from benchmarks.running import Output, add_options, at_least_one, command, prepared
 
@@ -118,13 +119,14 @@ def _fits(case: Case, setting: Prepared) -> bool:
 
 
 def _measured(case: Case, setting: Prepared, rounds: int) -> Result:
-    """Measure a case and delete its files."""
+    """Measure a case and delete its files, unless they are many: see Bench.once."""
     peers = [peer for _, peer in _TABLES[case.name]]
     try:
         source = make_source(case, setting.data)
         return setting.bench.compare(source, peers, rounds)
     finally:
-        shutil.rmtree(folder_of(case, setting.data), ignore_errors=True)
+        if case.count < MANY:
+            shutil.rmtree(folder_of(case, setting.data), ignore_errors=True)
 
 
 def row_of(units: int, peer: str, result: Result, empty: Result) -> Row:

@@ -117,6 +117,7 @@ def _bgfetch(name: str) -> Peer:
 
 BGFETCH = _bgfetch("bgfetch")
 BGFETCH_EACH = _bgfetch("bgfetch-each")
+BGFETCH_LOOP = _bgfetch("bgfetch-loop")
 BGFETCH_POWER = _bgfetch("bgfetch-power")
 BGFETCH_PROGRESS = _bgfetch("bgfetch-progress")
 BGFETCH_QUIET = _bgfetch("bgfetch-quiet")

@@ -19,7 +19,7 @@ PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "aria2c": "aria2"}
 _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 
 _ALL = ("bgfetch", "files-pipeline", "curl", "aria2c", "files-aiohttp")
-_PLAIN = ("bgfetch-each", "plain-scrapy", "plain-saving")
+_PLAIN = ("bgfetch-each", "bgfetch-loop", "plain-scrapy", "plain-saving")
 PLAN = {
     "empty": ("bgfetch", "files-pipeline", "plain-scrapy"),
     "large": (*_ALL, "bgfetch-power", "bgfetch-progress", "bgfetch-quiet"),
@@ -51,6 +51,7 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
     known = [
         peers.BGFETCH,
         peers.BGFETCH_EACH,
+        peers.BGFETCH_LOOP,
         peers.BGFETCH_4,
         peers.BGFETCH_POWER,
         peers.BGFETCH_PROGRESS,

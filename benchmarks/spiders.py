@@ -77,6 +77,7 @@ SPIDERS: dict[str, Any] = {
     for spider in (
         ours.BgfetchSpider,
         ours.BgfetchEachSpider,
+        ours.BgfetchLoopSpider,
         ours.BgfetchPowerSpider,
         ours.BgfetchProgressSpider,
         ours.BgfetchQuietSpider,

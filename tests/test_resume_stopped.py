@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 
 import pytest
@@ -13,7 +12,7 @@ from scrapy.exceptions import CloseSpider
 from scrapy_bgfetch.exceptions import SuspendedError
 from tests.support.crawl import Probe, run
 from tests.support.crawl_process import until
-from tests.support.resuming import SIZE, SLOW, half_way, offset, read
+from tests.support.resuming import SIZE, SLOW, offset
 from tests.support.site import body
 
 

@@ -6,15 +6,47 @@ import asyncio
 import logging
 
 import pytest
+from scrapy import Spider
 
 from scrapy_bgfetch import (
     BackgroundFetchEvent,
     BackgroundFetchUpdateUIEvent,
     signals,
 )
+from tests.support.crawl import run
 from tests.support.plugins import fetching, stats_of
 
 ENDS = ("success", "fail", "abort")
+
+
+class Unheard(Spider):
+    """Nobody is connected to any of our signals."""
+
+    name = "unheard"
+    sent = ()
+
+    async def start(self):
+        signals_sent = self.crawler.signals.send_catch_log_async
+        self.sent = []
+
+        async def send(signal, **kwargs):
+            self.sent.append(signal)
+            return await signals_sent(signal, **kwargs)
+
+        self.crawler.signals.send_catch_log_async = send
+        self.handle = await self.background_fetch.fetch("a", self.url)
+        await self.handle.settled()
+        return
+        yield
+
+
+async def test_a_signal_that_nobody_hears_is_not_sent(site, settings):
+    spider = await run(Unheard, settings(), url=site.url("/file/x"))
+    assert spider.handle.result == "success"
+    ours = {getattr(signals, name) for name in dir(signals) if "bgfetch" in name}
+    assert ours
+    assert ours.isdisjoint(spider.sent)
+    assert stats_of(spider)["bgfetch/success"] == 1
 
 
 async def test_each_signal_has_its_keyword_arguments(probe):

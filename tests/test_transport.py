@@ -194,6 +194,16 @@ async def test_the_wire_is_counted_apart(probe, site):
     assert 0 < stats.get_value("bgfetch/wire_bytes") < 10_000
 
 
+async def test_heads_share_the_texts_that_they_have_in_common(fetched, site):
+    handle = await fetched([site.url("/file/x"), site.url("/file/y")])
+    one, other = (
+        {id(text) for line in r._live.head.headers for text in line}
+        for r in handle.records
+    )
+    names = [name for name, _ in handle.records[0]._live.head.headers]
+    assert len(one & other) >= len(names) > 3
+
+
 @pytest.mark.parametrize("status", [503, 500, 429])
 async def test_a_server_that_is_busy_is_asked_again(fetched, site, status):
     handle = await fetched(site.url(f"/once/{status}/x?times=2"), RETRY_TIMES=7)

@@ -28,7 +28,7 @@ _CREDENTIAL_FIELDS = {name.encode() for name in CREDENTIAL_FIELDS}
 _OURS = {GROUPED, PREVIOUS, UPLOAD, *RECORD_KEYS}
 _JSON_KEYS = ("meta", "cb_kwargs", "flags")
 # What most requests say: it is not kept, there are many thousand of them.
-_USUAL = {
+_USUAL: dict[str, Any] = {
     "callback": None,
     "errback": None,
     "headers": [],

@@ -249,6 +249,7 @@ class Store(Protocol):
     async def delivered(self, uid: str) -> None:
         """The terminal event was handled: never send it again.
 
+        This may take a moment, in which others come to share its transaction.
         Nothing happens when the registration has not settled.
         """
 

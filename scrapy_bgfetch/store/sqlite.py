@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SHARING = 0.02  # seconds that nobody has to wait for, but the end of a crawl
 BUSY_TIMEOUT = 10.0  # seconds to wait for another process that writes
 
 
@@ -158,7 +159,7 @@ class SQLiteStore:
         )
 
     async def delivered(self, uid: str) -> None:
-        await self._run(lambda con: statements.delivered(con, uid))
+        await self._run(lambda con: statements.delivered(con, uid), within=_SHARING)
 
     async def get(self, uid: str) -> RegistrationRow | None:
         return await self._run(lambda con: statements.get(con, uid))
@@ -200,10 +201,12 @@ class SQLiteStore:
     async def stored_bytes(self) -> int:
         return await self._run(statements.stored_bytes)
 
-    async def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(
+        self, function: Callable[[sqlite3.Connection], T], *, within: float = 0.0
+    ) -> T:
         if self._thread is None:
             raise StoreError(f"the state in {self._path} is not open")
-        return await self._thread.run(function)
+        return await self._thread.run(function, within=within)
 
 
 def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:

@@ -80,7 +80,8 @@ class DatabaseThread:
         self._patient = patient
         self._told_to_stop = threading.Event()
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
-        self._new: list[_Job] = []  # of this turn of the event loop
+        self._new: list[_Job] = []  # of this turn of the event loop, or not urgent
+        self._handing_over = False  # at the end of this turn
         self._lock = threading.Lock()  # nothing is queued behind the None that stops
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -101,9 +102,12 @@ class DatabaseThread:
             await self.stop()
             raise
 
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(
+        self, function: Callable[[sqlite3.Connection], T], *, within: float = 0.0
+    ) -> T:
         """Return what ``function`` returns, once that is committed.
 
+        :param within: seconds in which others may come to share its transaction.
         :raises StoreError: SQLite failed, here or in the group's commit; nothing
             of ``function`` was kept. Or the thread was stopped.
         """
@@ -112,7 +116,10 @@ class DatabaseThread:
         with self._lock:
             if self._stopping:
                 raise StoreError("the store is closed")
-            if not self._new:
+            if within:
+                loop.call_later(within, self._hand_over)
+            elif not self._handing_over:
+                self._handing_over = True
                 loop.call_soon(self._hand_over)
             self._new.append(_Job(function, future))
         return await future
@@ -141,7 +148,7 @@ class DatabaseThread:
 
     def _queue_new(self) -> None:
         """Let the thread have at once what came in one turn: it shares a commit."""
-        new, self._new = self._new, []
+        new, self._new, self._handing_over = self._new, [], False
         for job in new:
             self._queue.put(job)
 

@@ -20,7 +20,7 @@ from scrapy_bgfetch.transport.errors import stalled, transport_error
 from scrapy_bgfetch.transport.guard import BlockedAddressError, Guard
 from scrapy_bgfetch.transport.sending import Patience, SentBody
 from scrapy_bgfetch.transport.shares import READ_SIZE, Share, Shares, limit_tls
-from scrapy_bgfetch.transport.tls import ssl_context
+from scrapy_bgfetch.transport.tls import peer_certificate, ssl_context
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -108,7 +108,7 @@ class AiohttpExchange:
         transport = connection.transport if connection else None
         self._protocol = connection.protocol if connection else None
         self.ip_address = _peer_address(transport)
-        self.certificate = _peer_certificate(transport)
+        self.certificate = peer_certificate(transport)
         self._transport = transport
         if self._ahead is not None:  # what stands for no body has no limits
             limit_tls(transport, self._content)
@@ -394,8 +394,3 @@ def _peer_address(transport: asyncio.Transport | None) -> Any:
         return ipaddress.ip_address(peer[0]) if peer else None
     except ValueError:
         return None
-
-
-def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
-    tls = transport.get_extra_info("ssl_object") if transport else None
-    return tls.getpeercert(binary_form=True) if tls else None

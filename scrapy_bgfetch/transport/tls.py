@@ -1,4 +1,4 @@
-"""The TLS context of the connections."""
+"""The TLS context of the connections, and the certificates that they bring."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from scrapy_bgfetch.network import Network
 
 _TLS_VERSIONS = {
@@ -31,3 +33,9 @@ def ssl_context(network: Network) -> ssl.SSLContext:
     if network.tls_ciphers:
         context.set_ciphers(network.tls_ciphers)
     return context
+
+
+def peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
+    """Return the certificate of the peer, DER-encoded; None without TLS."""
+    tls = transport.get_extra_info("ssl_object") if transport else None
+    return tls.getpeercert(binary_form=True) if tls else None

@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURES = {"wall", "done", "cpu", "peak"}
-OTHERS = ["curl", "aria2c", "bgfetch-each", "plain-scrapy", "plain-saving"]
+OTHERS = [
+    "curl", "aria2c", "bgfetch-each", "bgfetch-loop", "plain-scrapy", "plain-saving",
+]  # fmt: skip
 if find_spec("scrapy.core.downloader.handlers._aiohttp") is not None:
     OTHERS.append("files-aiohttp")
 

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from scrapy_bgfetch.exceptions import StoreError
-from scrapy_bgfetch.model import RecordRow, RegistrationRow
+from scrapy_bgfetch.model import FailureReason, RecordRow, RegistrationRow, Result
 from scrapy_bgfetch.store import adding, rows
 from scrapy_bgfetch.store.base import Mark, Verdict
 from scrapy_bgfetch.store.sqlite import SQLiteStore
@@ -86,6 +86,32 @@ async def test_what_comes_in_one_turn_of_the_event_loop_is_committed_together(st
     said = await trace(store)
     await asyncio.gather(*(store.claim("u", index) for index in range(32)))
     assert said.count("COMMIT") == 1
+
+
+async def test_where_nothing_fails_there_are_no_savepoints(store):
+    said = await trace(store)
+    await store.register(registration(), records(1))
+    assert "COMMIT" in said
+    assert not any("SAVEPOINT" in one for one in said)
+
+
+async def test_deliveries_wait_for_others_to_share_their_transaction(store):
+    said = await trace(store)
+    waiting = []
+    for number in range(20):
+        waiting.append(asyncio.ensure_future(store.delivered(str(number))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert said.count("COMMIT") < 20
+
+
+async def test_what_is_urgent_takes_deliveries_with_it(store):
+    await store.register(registration("a"), records(1, "a"))
+    await store.settle("a", Result.SUCCESS, FailureReason.NONE, 1.0)
+    delivering = asyncio.ensure_future(store.delivered("a"))
+    await asyncio.sleep(0)
+    assert await store.undelivered("s") == []
+    await delivering
 
 
 async def test_what_came_in_the_turn_of_the_end_is_committed(path):
