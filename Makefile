@@ -78,6 +78,7 @@ bench: $(VENV)/bench
 	$(VENV)/bin/python -m benchmarks --json $(RESULTS)/results.json --text $(RESULTS)/results.txt
 	$(VENV)/bin/python -m benchmarks.chart $(RESULTS)/results.json $(RESULTS)/ratios.png
 	$(VENV)/bin/python -m benchmarks.growth --json $(RESULTS)/growth.json --text $(RESULTS)/growth.txt
+	$(VENV)/bin/python -m benchmarks.least | tee $(RESULTS)/least.txt
 
 clean:
 	rm -rf $(VENV) $(FLOOR) $(WHEEL) build docs/_build

@@ -156,6 +156,20 @@ def test_only_the_sources_are_left_behind(finished):
     assert all(path.stat().st_blocks * 512 >= 20 * 1024 for path in sources)
 
 
+@needs_programs
+def test_what_a_small_file_costs_at_least_is_told_by_its_parts():
+    process = run([sys.executable, "-m", "benchmarks.least", "--files", "20"])
+    assert process.returncode == 0, process.stderr
+    parts = [line.split("  ")[0] for line in process.stdout.splitlines()]
+    assert parts == [
+        "Scrapy's downloader, no network",
+        "aiohttp and a file, no Scrapy",
+        "a background fetch of all",
+    ]
+    assert process.stdout.count(" ms\n") == 3
+    assert process.stderr == ""
+
+
 @pytest.fixture
 def heeds_interrupts():
     """Let processes heed SIGINT, also when we run in a shell's background."""
