@@ -190,7 +190,7 @@ class Reporter:
             await asyncio.shield(self._send(name, **arguments))
 
     def _is_heard(self, name: str) -> bool:
-        """Whether anybody is connected: to send for nobody costs as much as a fetch."""
+        """Whether anybody is connected: Scrapy takes its time to tell nobody."""
         receivers = getAllReceivers(self.crawler.signals.sender, getattr(signals, name))
         return any(True for _ in liveReceivers(receivers))
 
