@@ -13,9 +13,13 @@ from scrapy_bgfetch.model import Result
 from scrapy_bgfetch.perform.requests import META_KEY
 from scrapy_bgfetch.rules.existing import is_fresh
 from scrapy_bgfetch.rules.integrity import mismatch
-from scrapy_bgfetch.rules.matching import Candidate, matches
 from scrapy_bgfetch.rules.record_options import BODY_PATH, INTEGRITY, record_options
-from scrapy_bgfetch.rules.revalidation import Previous, asks_itself, conditions
+from scrapy_bgfetch.rules.revalidation import (
+    Previous,
+    asks_itself,
+    is_another_variant,
+    may_ask,
+)
 from scrapy_bgfetch.rules.uploads import UPLOAD
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.bodies.local import LocalBodies
     from scrapy_bgfetch.model import RecordRow
     from scrapy_bgfetch.registration import Workshop
+    from scrapy_bgfetch.rules.revalidation import Lines
+
+    _Left = dict[str, list[RecordRow]]
 
 logger = logging.getLogger(__name__)
 
@@ -75,22 +82,22 @@ class Earlier:
         """Return, by the number of the request, what can be asked to be the same still.
 
         Those are the files of successful GET records of the last settled background
-        fetch, with a validator, where the request is the same for the server (its
-        Vary says which fields count) and sets no condition of its own.
+        fetch, with a validator that tells them from other variants (:func:`may_ask`),
+        where the request sets no condition of its own. The n-th request of a URL
+        is that of its n-th record, however many of them succeeded.
         """
         row = await self._store.last_settled(self._scope, id)
         if row is None:
             return {}
-        by_url: dict[str, list[RecordRow]] = {}
+        left: _Left = {}
         for record in await self._store.records(row.uid):
-            if _reusable(record):
-                by_url.setdefault(record.url, []).append(record)
+            if record.method == "GET":
+                left.setdefault(record.url, []).append(record)
         found = {}
         for number, request in enumerate(requests):
-            for record in by_url.get(request.url, ()):
-                if _asks_for_the_same(request, record):
-                    found[number] = _previous(record)
-                    break
+            same = _take(left, request)
+            if same is not None and _may_ask(request, same):
+                found[number] = _previous(same)
         return found
 
 
@@ -125,25 +132,35 @@ def _all_there(bodies: LocalBodies, records: Sequence[RecordRow]) -> bool:
     )
 
 
-def _reusable(row: RecordRow) -> bool:
-    succeeded = row.path is not None and not row.failure_reason
-    return succeeded and row.head is not None and bool(conditions(row.head))
+def _take(left: _Left, request: Request) -> RecordRow | None:
+    """Return the first record of that request which no other one has taken."""
+    if request.method != "GET":
+        return None
+    same, lines = left.get(request.url, []), _lines(request)
+    for place, row in enumerate(same):
+        if row.head is None or not is_another_variant(row.head, _kept(row), lines):
+            return same.pop(place)
+    return None
 
 
-def _asks_for_the_same(request: Request, row: RecordRow) -> bool:
-    fields = tuple(
+def _may_ask(request: Request, row: RecordRow) -> bool:
+    if row.path is None or row.failure_reason or row.head is None:
+        return False
+    lines = _lines(request)
+    own = asks_itself(name for name, _ in lines)
+    return not own and may_ask(row.head, _kept(row), lines)
+
+
+def _lines(request: Request) -> Lines:
+    return tuple(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, values in request.headers.items()
         for value in values
     )
-    assert row.head is not None
-    lines = tuple((name, value) for name, value in row.request.get("headers", ()))
-    stored = Candidate(row.url, row.method, lines, row.head.get("Vary"))
-    return (
-        row.request.get("body", "") == _body(request)
-        and not asks_itself(name for name, _ in fields)
-        and matches(Candidate(request.url, request.method, fields), stored)
-    )
+
+
+def _kept(row: RecordRow) -> Lines:
+    return tuple((name, value) for name, value in row.request.get("headers", ()))
 
 
 def _previous(row: RecordRow) -> Previous:

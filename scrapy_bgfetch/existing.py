@@ -42,6 +42,8 @@ async def obtain(
     Calls for one id may race: who finds it taken looks again, as ``if_exists``
     says, when the other has come to an end.
 
+    :raises InvalidStateError: it is called while the id is being registered, by what
+        that waits for, and would have to wait for its end.
     :raises IdActiveError: the id is active and ``if_exists`` is ``error`` (16).
     :raises NotAllowedError: BGFETCH_PERMISSION forbids it (14).
     """

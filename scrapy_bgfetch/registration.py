@@ -222,12 +222,20 @@ class BackgroundFetchRegistration:
     async def pause(self) -> None:
         """Stop its bytes and keep them, also over a restart (56).
 
+        In ``bgfetch_register``: let it start paused.
+
         :raises InvalidStateError: it has ended, or a request is not GET.
         """
         await self._workshop.performer.pause(self._group)
 
     async def resume(self) -> None:
         """Go on after :meth:`pause`."""
+        group = self._group
+        if not (group.ending or group.freed):
+            # It begins when it is registered; the store may be writing it down now.
+            group.paused = False
+            await self._workshop.store.amend(self.uid, paused=False)
+            return
         await self._workshop.performer.resume(self._group)
 
     async def click(self) -> None:

@@ -7,15 +7,19 @@ import sys
 import time
 import uuid
 from collections import OrderedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakValueDictionary
+
+from attrs import evolve
 
 from scrapy_bgfetch import stats
 from scrapy_bgfetch.adoption import Adoption
 from scrapy_bgfetch.appending import Appending, to_its_end
 from scrapy_bgfetch.earlier import Earlier
-from scrapy_bgfetch.exceptions import IdActiveError
+from scrapy_bgfetch.exceptions import IdActiveError, InvalidStateError
 from scrapy_bgfetch.model import RecordRow, RegistrationRow
 from scrapy_bgfetch.new_records import NewRecords
 from scrapy_bgfetch.perform.live import Group, LiveRecord
@@ -28,7 +32,7 @@ from scrapy_bgfetch.rules.uploads import upload_size
 from scrapy_bgfetch.store.base import IdActive, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from scrapy import Request
     from scrapy.crawler import Crawler
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
 
 _ENDED_KEPT = 8  # background fetches that are still read after their end
 _Found = tuple[Group, BackgroundFetchRegistration]
+# What is being registered right now, and waits for the hook in which this runs.
+_AROUND: ContextVar[frozenset[asyncio.Future[None]]] = ContextVar(
+    "_AROUND", default=frozenset()
+)
 
 
 class Registry:
@@ -122,8 +130,16 @@ class Registry:
         return id in self.active or id in self._reserved
 
     async def registering(self, id: str) -> None:
-        """Wait while the id is being registered."""
+        """Wait while the id is being registered.
+
+        :raises InvalidStateError: that waits for the one who would wait.
+        """
         while id in self._reserved:
+            if self._reserved[id] in _AROUND.get():
+                raise InvalidStateError(
+                    f"{id!r} is not registered yet: who is called while it is being "
+                    "registered, as in bgfetch_register, cannot wait for it."
+                )
             await asyncio.shield(self._reserved[id])
 
     async def _register(
@@ -135,23 +151,31 @@ class Registry:
         if self.taken(id):
             raise _id_active(id)
         self.permission.check()
-        self._reserved[id] = asyncio.get_running_loop().create_future()
-        try:
+        with self._reserving(id):
             requests, bare = await make()
             with self._new_records.undone(bare):
                 group, adopted = await self._new(id, requests, bare, columns)
                 registration = await self._keep(group, adopted)
-        except IdActive:
-            raise _id_active(id) from None
-        finally:
-            self._reserved.pop(id).set_result(None)
         self._workshop.performer.add(group)
         self._adoption.taken(adopted)
         assert isinstance(group.delegate, Reporter)
         await group.delegate.registered()
-        if group.paused:
+        if group.paused and self.permission.asks:
             self.permission.tell_paused(id)
         return registration
+
+    @contextmanager
+    def _reserving(self, id: str) -> Iterator[None]:
+        """Let nobody else have the id, while it is being registered."""
+        reserved = self._reserved[id] = asyncio.get_running_loop().create_future()
+        before = _AROUND.set(_AROUND.get() | {reserved})
+        try:
+            yield
+        except IdActive:
+            raise _id_active(id) from None
+        finally:
+            _AROUND.reset(before)
+            self._reserved.pop(id).set_result(None)
 
     async def _keep(
         self, group: Group, adopted: Sequence[RecordRow]
@@ -163,6 +187,7 @@ class Registry:
             await self.check_room(group.download_total, group.downloaded)
             await self._dispatcher.ask("bgfetch_register", registration=registration)
             whose = [(row.uid, row.index) for row in adopted]
+            group.row = _as_it_is_now(group)
             await self._workshop.store.register(group.row, rows, whose)
         except BaseException:
             self._adoption.undo(rows)
@@ -349,6 +374,15 @@ class Registry:
             r.failure_reason and r.stored for r in group.records
         ):
             self._adoption.left(registration.id)
+
+
+def _as_it_is_now(group: Group) -> RegistrationRow:
+    """Return its row with what a plug-in has changed since it was made.
+
+    The store could not amend what it did not have yet.
+    """
+    paused, title, icons = group.paused, group.title, group.icons
+    return evolve(group.row, paused=paused, title=title, icons=icons)
 
 
 def _id_active(id: str) -> IdActiveError:

@@ -1,6 +1,6 @@
 """Is the file of an earlier fetch still the same: what to ask, what an answer says.
 
-RFC 9110 section 13.1 (preconditions), RFC 9111 sections 3.2 and 4.3.
+RFC 9110 section 13.1 (preconditions), RFC 9111 sections 3.2, 4.1 and 4.3.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from attrs import evolve, field, frozen
 
 from scrapy_bgfetch.model import Head
 from scrapy_bgfetch.rules.backoff import parse_imf_fixdate
+from scrapy_bgfetch.rules.manifest import CREDENTIAL_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    Lines = tuple[tuple[str, str], ...]
 
 PREVIOUS = "previous"
 """The key of :meth:`Previous.to_json` in the kept form of a request."""
@@ -30,6 +33,7 @@ _OWN_CONDITIONS = frozenset(
         "range",
     }
 )
+_ALWAYS_THE_SAME = frozenset({"accept-encoding"})  # every attempt says identity
 # RFC 9111 sections 3.1 and 3.2: fields of the connection, and of the one message.
 _NOT_UPDATED = frozenset(
     {
@@ -102,6 +106,34 @@ def asks_itself(names: Iterable[str]) -> bool:
     return any(name.lower() in _OWN_CONDITIONS for name in names)
 
 
+def is_another_variant(stored: Head, kept: Lines, asked: Lines) -> bool:
+    """Return whether a request is known to ask for another variant.
+
+    ``kept`` are the fields of the request that brought the stored response, ``asked``
+    those of the new one: those that their callers gave. A field that the response's
+    Vary names has another value, or only one of them has it. Credentials are not
+    compared: the kept request does not have them.
+    """
+    names = _varying(stored) - CREDENTIAL_FIELDS
+    return any(_value(kept, name) != _value(asked, name) for name in names)
+
+
+def may_ask(stored: Head, kept: Lines, asked: Lines) -> bool:
+    """Return whether a request may ask if the stored response is still good.
+
+    Where Vary names a credential, or a field that neither caller gave, middlewares
+    decide what is sent, and nobody knows whether it is what was sent then: a date
+    would be confirmed by another user's, or language's, file. Only a strong ETag
+    tells the variants of a URL apart (RFC 9110 section 8.8.3). "Vary: *" never
+    matches.
+    """
+    names, asks = _varying(stored), conditions(stored)
+    if not asks or "*" in names or is_another_variant(stored, kept, asked):
+        return False
+    unknown = any(n in CREDENTIAL_FIELDS or _value(asked, n) is None for n in names)
+    return not unknown or asks.get("If-None-Match", "").startswith('"')
+
+
 def contradiction(stored: Head, answer: Head) -> str:
     """Return why a 304 is not about the stored response, "" when it is.
 
@@ -134,6 +166,17 @@ def freshened(stored: Head, answer: Head) -> Head:
     names = {name.lower() for name, _ in new}
     kept = [one for one in stored.headers if one[0].lower() not in names]
     return evolve(stored, headers=(*kept, *new))
+
+
+def _varying(stored: Head) -> set[str]:
+    """Return what Vary names, in lower case, but for what is the same each time."""
+    names = (stored.get("Vary") or "").lower().split(",")
+    return {name.strip(" \t") for name in names} - _ALWAYS_THE_SAME - {""}
+
+
+def _value(lines: Lines, name: str) -> str | None:
+    values = [value.strip() for key, value in lines if key.lower() == name]
+    return ", ".join(values) if values else None
 
 
 def _opaque(etag: str) -> str:
