@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.bodies.decoding import Decoder, make_decoder
 from scrapy_bgfetch.bodies.digests import Digests
-from scrapy_bgfetch.perform.answers import Pushback
+from scrapy_bgfetch.perform.answers import Answered, Pushback
 from scrapy_bgfetch.perform.outcome import OverBudget, TooLarge
 from scrapy_bgfetch.perform.pacing import paced
 from scrapy_bgfetch.perform.segments import Transfer, divided
@@ -75,12 +75,23 @@ class Intake:
         :raises OSError: they cannot be written.
         """
         head = exchange.head
+        if self._record.row.method == "HEAD":
+            return await self._take_none(head)
         self._refuse_early(head, decision)
         decoder = make_decoder(head.get("Content-Encoding"))
         await self._begin(decision, head, encoded=decoder is not None)
         if transfer := self._in_parts(decision):
             return await transfer.run(exchange, _limit(decision))
         return await self._receive(decision, self.paced(exchange), decoder)
+
+    async def _take_none(self, head: Head) -> Decision:
+        """Take the answer to HEAD: its fields are about a body that never comes (54).
+
+        RFC 9110 section 9.3.2: neither a length nor a coding is held against it.
+        """
+        nothing = Replace(0)
+        await self._begin(nothing, head, encoded=False)
+        return await self._receive(nothing, Answered(head, b""), None)
 
     def _in_parts(self, decision: Append | Replace) -> Transfer | None:
         """Return what takes a body in over several connections, if it may have them."""

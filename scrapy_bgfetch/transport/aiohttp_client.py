@@ -18,7 +18,7 @@ from scrapy_bgfetch.network import bind_address
 from scrapy_bgfetch.transport.base import TransportError
 from scrapy_bgfetch.transport.errors import stalled, transport_error
 from scrapy_bgfetch.transport.guard import BlockedAddressError, Guard
-from scrapy_bgfetch.transport.sending import Patience, SentBody
+from scrapy_bgfetch.transport.sending import Patience, SentBody, repeats_of
 from scrapy_bgfetch.transport.shares import READ_SIZE, Share, Shares, limit_tls
 from scrapy_bgfetch.transport.tls import peer_certificate, ssl_context
 
@@ -268,6 +268,7 @@ class AiohttpTransport:
             ssl=self._ssl,
             read_bufsize=self._shares.size,
             trace_request_ctx=notes,
+            middlewares=repeats_of(request.method),
             **proxy,
         )
         stall = self._stall_timeout

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
+from scrapy_bgfetch.rules.uploads import may_repeat
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -76,6 +77,33 @@ class SentBody(aiohttp.Payload):
             if socket is not None:  # otherwise the system goes on with what it has
                 socket.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
             transport.abort()
+
+
+class _Once:
+    """Sends a request once; a second try comes to what the first one came to."""
+
+    def __init__(self) -> None:
+        self._error: Exception | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._error is not None:
+            raise self._error
+        try:
+            return await send(request)
+        except Exception as error:
+            self._error = error
+            raise
+
+
+def repeats_of(method: str) -> Sequence[aiohttp.ClientMiddlewareType]:
+    """Return what keeps aiohttp from sending a request again, if it may not (43).
+
+    When a connection breaks, it repeats each idempotent method. Without a body there
+    is no :class:`SentBody` that would refuse.
+    """
+    return () if may_repeat(method, retry_uploads=False) else (_Once(),)
 
 
 class Patience:
