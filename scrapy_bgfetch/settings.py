@@ -102,7 +102,7 @@ class Settings:
     retry_delay: float = _setting(
         "BGFETCH_RETRY_DELAY", 1.0, reading.seconds, "seconds",
         "Wait before the first retry. It doubles with each further one, with "
-        "jitter; a Retry-After field comes first.",
+        "jitter; a Retry-After field can only make the wait longer.",
     )  # fmt: skip
     retry_max_delay: float = _setting(
         "BGFETCH_RETRY_MAX_DELAY", 120.0, reading.seconds, "seconds",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -276,9 +275,13 @@ class LocalBodies:
         return len(orphans)
 
     def free_bytes(self) -> tuple[int, int]:
-        """Return how many bytes the file system has left, and has in all."""
-        usage = shutil.disk_usage(self.parts)
-        return usage.free, usage.total
+        """Return how many bytes the file system has left, and has in all.
+
+        None are left when it has no inode for another file.
+        """
+        found = os.statvfs(self.parts)
+        free = found.f_bavail if found.f_favail or not found.f_files else 0
+        return free * found.f_frsize, found.f_blocks * found.f_frsize
 
     def used_bytes(self) -> int:
         """Return how many bytes all part files and settled files have, measured."""

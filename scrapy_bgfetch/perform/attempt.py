@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
@@ -25,10 +25,11 @@ from scrapy_bgfetch.perform.outcome import (
 from scrapy_bgfetch.perform.requests import attempt_request
 from scrapy_bgfetch.perform.revalidation import condition, confirmed, earlier_file
 from scrapy_bgfetch.perform.sending import file_body, sending_of
-from scrapy_bgfetch.rules.asking import ask, stored_of
+from scrapy_bgfetch.rules.asking import ask, lacks_nothing, stored_of
 from scrapy_bgfetch.rules.hosts import allows
 from scrapy_bgfetch.rules.resume import (
     Append,
+    Done,
     Fail,
     Replace,
     RetryLater,
@@ -39,6 +40,8 @@ from scrapy_bgfetch.rules.validation import shown_url
 from scrapy_bgfetch.transport.base import Exchange, TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from scrapy import Request
 
     from scrapy_bgfetch.perform.context import Context
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 
 HEAD_FLAG = "bgfetch"
 SLOT_PREFIX = "bgfetch "
+
+T = TypeVar("T")
 
 
 class AttemptClosed(IgnoreRequest):
@@ -73,7 +78,7 @@ class Attempt:
         self._record = record
         self._log = log
         self._exchange: Exchange | None = None
-        self._opening: asyncio.Future[Exchange] | None = None
+        self._waits: asyncio.Future[Any] | None = None
         self._closed = False
         self._number = number
         self._others = 0
@@ -123,8 +128,8 @@ class Attempt:
     def close(self) -> None:
         """Close its connection, and refuse to open another."""
         self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
+        if self._waits is not None:
+            self._waits.cancel()
         self._drop_exchange()
 
     def check(self, request: Request) -> None:
@@ -178,37 +183,47 @@ class Attempt:
         self._log.asks(request.url)
         upload = sending_of(request, self._record, self._context.bodies)
         self._record.begun = True
-        self._opening = asyncio.ensure_future(transport.open(request, upload))
+        return await self._unless_closed(transport.open(request, upload))
+
+    async def _unless_closed(self, doing: Coroutine[Any, Any, T]) -> T:
+        """Wait for what :meth:`close` cancels.
+
+        :raises AttemptClosed: it did.
+        """
+        waits = asyncio.ensure_future(doing)
+        self._waits = waits
         try:
-            return await self._opening
+            return await waits
         except asyncio.CancelledError:
             if self._closed:
                 raise AttemptClosed("the attempt was interrupted") from None
             raise
         finally:
-            self._opening = None
+            self._waits = None
 
     async def _error_body(self, exchange: Exchange) -> bytes:
-        """Read what the page may have in size and, if it drips, in time."""
-        settings = self._context.settings
-        limit, body = settings.error_body_maxsize, bytearray()
-        deadline = time.monotonic() + settings.stall_timeout
+        """Read what the page may have in size and, if it drips, in time.
+
+        It keeps to the rate limits, like any body. Where they make it drip it is cut
+        too, or a low one would hold up the record for a page that nobody asked for.
+        """
+        settings, page = self._context.settings, bytearray()
+        paced = Intake(self._context, self._record, self.beside).paced(exchange)
+        most, seconds = settings.error_body_maxsize, settings.stall_timeout
         try:
-            while len(body) < limit and time.monotonic() < deadline:
-                data = await exchange.read()
-                if not data:
-                    break
-                body += data
-        except TransportError:
-            pass  # the status has decided; what came of the page is enough
+            # The status has decided; what came of the page is enough.
+            with suppress(TransportError, asyncio.TimeoutError):
+                await self._unless_closed(_read(paced, page, most, seconds))
         finally:
             exchange.close()
-        return bytes(body[:limit])
+        return bytes(page[:most])
 
     async def _run(self) -> Outcome:
         record, settings = self._record, self._context.settings
         await self._check_upload()
         stored = self._resumable()
+        if lacks_nothing(stored) and record.head is not None:
+            return Done(stored.length)
         asked = ask(stored, settings.resume_without_validator)
         previous = earlier_file(self._context, record)
         self._log.fields = {**asked.fields, **condition(previous)}
@@ -284,6 +299,20 @@ class Attempt:
 
 
 _TOO_OFTEN = "it had to start again from its first byte too often (BGFETCH_RESTARTS)"
+
+
+async def _read(exchange: Exchange, page: bytearray, most: int, seconds: float) -> None:
+    """Read ``most`` bytes, little more, or the whole page.
+
+    :raises asyncio.TimeoutError: that takes longer than so many seconds.
+    """
+
+    async def read() -> None:
+        nonlocal page
+        while len(page) < most and (data := await exchange.read()):
+            page += data
+
+    await asyncio.wait_for(read(), seconds)
 
 
 def _forget(download: asyncio.Future[Any]) -> None:

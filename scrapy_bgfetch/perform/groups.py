@@ -181,6 +181,7 @@ class Performer:
             if late:
                 await asyncio.wait(late, timeout=_PATIENCE)
         self._ticker.stop()
+        await self._guard(self._records.keep(self.groups.values()))
         for group in self.groups.values():
             tell_suspended(group)
             await self._guard(self._context.ledger.announced(group))
@@ -217,7 +218,9 @@ class Performer:
         group = record.group
         if record.settled or record.timer is not None:
             return
-        if not (group.ending or group.paused or group.suspended):
+        if group.ending or group.paused or group.suspended:
+            return
+        if not self._records.wake_not_before(record):
             self._slots.put(record)
 
     def _start(self, record: LiveRecord) -> None:

@@ -115,6 +115,7 @@ class LiveRecord:
     returnable: bool = True
     has_callback: bool = True
     generation: int = 0
+    not_before: float = 0.0
     begun: bool = False
     head_kept: bool = True
     segments: Segments | None = field(init=False, repr=False)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from scrapy_bgfetch.rules.revalidation import Previous
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOO_MUCH = {
+    errno.EDQUOT: "the disk quota of this user is used up: have it raised",
+    errno.EFBIG: "the file is larger than the file system, or the limit of this "
+    "process (ulimit -f), lets it be: raise that",
+}
 
 
 @frozen
@@ -147,8 +151,11 @@ _REASONS: Mapping[type[Exception], FailureReason] = {
 
 def disk_failure(error: OSError) -> Failed | Full:
     """Return what an error of the file system makes of a record."""
-    if error.errno in _FULL:
+    if error.errno == errno.ENOSPC:
         return Full(f"The disk is full ({error.strerror})")
+    if error.errno in _TOO_MUCH:  # free bytes would not help
+        why = f"The next bytes cannot be written: {_TOO_MUCH[error.errno]}."
+        return Failed(FailureReason.QUOTA_EXCEEDED, why, keeps=True)
     return Failed(FailureReason.FETCH_ERROR, f"The file cannot be written: {error}.")
 
 

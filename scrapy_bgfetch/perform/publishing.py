@@ -27,6 +27,12 @@ def keep_error_body(
     record.head, record.size = head, len(body)
     if head is None or not body:
         return None
+    if len(body) > context.space.left:
+        logger.warning("There is no room for the error page of %s.", record.url)
+        record.size = 0
+        return None
+    context.space.left -= len(body)
+    context.space.settled(len(body))
     try:
         part = context.bodies.open_part(record.part, 0)
         try:

@@ -33,12 +33,16 @@ from scrapy_bgfetch.perform.publishing import (
 )
 from scrapy_bgfetch.perform.revalidation import accept, disown
 from scrapy_bgfetch.perform.space import LEAST
-from scrapy_bgfetch.rules.backoff import delay, parse_retry_after
+from scrapy_bgfetch.rules.backoff import (
+    delay,
+    parse_imf_fixdate,
+    parse_retry_after,
+)
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
 from scrapy_bgfetch.store.base import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scrapy_bgfetch.perform.context import Context
     from scrapy_bgfetch.perform.live import Group, LiveRecord
@@ -90,17 +94,17 @@ class Records:
             return False
         record.attempt, record.state = number, RecordState.ACTIVE
         before = record.stored
-        self.active.add(record)
+        self.active.add(record)  # until it is written down what came of it
         try:
             outcome = await self._outcome(record, number)
+            if record.group.ending:
+                return False
+            return await self._conclude(
+                record, outcome, progress=_progressed(record, before)
+            )
         finally:
             self.active.discard(record)
             self.left.add(record.group)
-        if record.group.ending:
-            return False
-        return await self._conclude(
-            record, outcome, progress=_progressed(record, before)
-        )
 
     async def give_up(self, record: LiveRecord, error: Exception) -> bool:
         """Let a record fail with an error that nobody foresaw."""
@@ -109,12 +113,14 @@ class Records:
 
     async def checkpoint(self) -> None:
         """Record how far the active records have come, all in one transaction."""
-        records = [
-            r
-            for r in self.active
-            if (r.stored, r.uploaded) != (r.marked, r.marked_upload)
-        ]
-        await self._ledger.mark(records)
+        await self._ledger.mark([record for record in self.active if _unmarked(record)])
+
+    async def keep(self, groups: Iterable[Group]) -> None:
+        """Record how far those came that were stopped before it was written down."""
+        records = [record for group in groups for record in group.records]
+        await self._ledger.mark(
+            [r for r in records if r.state is RecordState.ACTIVE and _unmarked(r)]
+        )
 
     async def _outcome(self, record: LiveRecord, number: int) -> Outcome | None:
         """Return what came of an attempt, None when it was interrupted."""
@@ -188,8 +194,8 @@ class Records:
         self, record: LiveRecord, failed: Failed, *, progress: bool
     ) -> bool:
         if await self._refreshed(record, failed):
-            again = Again(RetryLater(failed.why, "0"), failed)
-            return await self._again(record, again, progress=progress)
+            again = Again(RetryLater(failed.why), failed)
+            return await self._again(record, again, progress=progress, wait=0.0)
         return await self._fail(record, failed)
 
     async def _refreshed(self, record: LiveRecord, failed: Failed) -> bool:
@@ -207,7 +213,15 @@ class Records:
             )
         return new is not None
 
-    async def _again(self, record: LiveRecord, again: Again, *, progress: bool) -> bool:
+    async def _again(
+        self,
+        record: LiveRecord,
+        again: Again,
+        *,
+        progress: bool,
+        wait: float | None = None,
+    ) -> bool:
+        """Let a record wait and go on, as long as its budgets last."""
         budgets = record.budgets or self._budgets
         if progress:
             budgets = budgets.progressed(self._budgets)
@@ -226,10 +240,18 @@ class Records:
             drop(self._context, record)
         outcome = AttemptOutcome.RESTART if restart else AttemptOutcome.RETRY
         await self._release(record, outcome, again.last.why)
-        wait = self._wait(again.decision, left)
+        if wait is None:
+            wait = self._wait(record, again, left)
         logger.info("%s is tried again in %.1f s: %s", record.url, wait, again.last.why)
         self._wake_later(record, wait)
         return False
+
+    def wake_not_before(self, record: LiveRecord) -> bool:
+        """Let a record wait on that its server has asked to; return whether it does."""
+        left = record.not_before - time.monotonic()
+        if left > 0:
+            self._wake_later(record, left)
+        return left > 0
 
     def _wake_later(self, record: LiveRecord, wait: float) -> None:
         loop = asyncio.get_running_loop()
@@ -239,16 +261,24 @@ class Records:
         record.timer = None
         self._waiting(record)
 
-    def _wait(self, decision: RetryLater | Restart, left: Budgets) -> float:
-        if isinstance(decision, Restart):
+    def _wait(self, record: LiveRecord, again: Again, left: Budgets) -> float:
+        """Return how long to wait: as the server asks, but never less than without.
+
+        One that asks for no time at all would have all tries at once.
+        """
+        if isinstance(again.decision, Restart):
             return 0.0
         settings, cap = self._context.settings, self._context.settings.retry_max_delay
-        asked = parse_retry_after(decision.after, now=time.time(), cap=cap)
-        if asked is not None:
-            return asked
         retry = max(self._budgets.resumptions - left.resumptions, 1)
         jitter = random.random()  # noqa: S311
-        return delay(retry, base=settings.retry_delay, cap=cap, jitter=jitter)
+        wait = delay(retry, base=settings.retry_delay, cap=cap, jitter=jitter)
+        sent = again.last.head.get("Date") if again.last.head is not None else None
+        now = parse_imf_fixdate(sent) or time.time()  # by the server's own clock
+        asked = parse_retry_after(again.decision.after, now=now, cap=cap)
+        if asked is None:
+            return wait
+        record.not_before = time.monotonic() + max(asked, wait)
+        return max(asked, wait)
 
     async def _release(
         self,
@@ -346,6 +376,10 @@ class Records:
         self._context.bodies.uploads.discard(record.upload)
         record.settle(reason, why)
         return True
+
+
+def _unmarked(record: LiveRecord) -> bool:
+    return (record.stored, record.uploaded) != (record.marked, record.marked_upload)
 
 
 def _progressed(record: LiveRecord, before: int) -> bool:

@@ -137,7 +137,8 @@ class Space:
         reserve = self._reserve
         limit = "the disk, less BGFETCH_DISK_RESERVE," if reserve else "the disk"
         left = free - reserve - written
-        return Room(left, total - reserve, limit, "Free some space")
+        advice = "Free some space: `df` and `df -i` say what is used up"
+        return Room(left, total - reserve, limit, advice)
 
 
 def _no_room(wanted: int, room: Room) -> QuotaExceededError:

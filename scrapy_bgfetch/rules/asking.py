@@ -89,6 +89,12 @@ def resumable(stored: Stored) -> bool:
     return not (stored.empty or stored.encoded) and validator is not None
 
 
+def lacks_nothing(stored: Stored) -> bool:
+    """Return whether the complete body is stored: there is nothing to ask for."""
+    complete = stored.length == stored.complete_length
+    return complete and not (stored.empty or stored.encoded)
+
+
 def ask(stored: Stored, without: WithoutValidator, *, tail: int = TAIL) -> Ask:
     """Return what the next attempt asks for.
 
@@ -99,10 +105,9 @@ def ask(stored: Stored, without: WithoutValidator, *, tail: int = TAIL) -> Ask:
     there, but a date that is strong makes it safe.
 
     Stored bytes without a strong validator follow ``without``: ``verify-tail`` asks
-    from ``tail`` bytes before their end, or for the whole when there are no more
-    than those, since comparing all costs what starting over does; ``trust`` asks
-    from their end; ``restart`` for the whole. Decoded bytes always are asked for
-    again from zero.
+    from ``tail`` bytes before their end, or from the first where there are no more
+    than those: comparing them costs no restart; ``trust`` asks from their end;
+    ``restart`` for the whole. Decoded bytes always are asked for again from zero.
     """
     fields = {"Accept-Encoding": "identity"}
     resumes = resumable(stored)
@@ -128,17 +133,15 @@ def _unvouched(stored: Stored, without: WithoutValidator, tail: int) -> int | No
         return None
     if without is WithoutValidator.TRUST:
         return stored.length
-    if without is WithoutValidator.VERIFY_TAIL and stored.length > tail:
-        return stored.length - tail
+    if without is WithoutValidator.VERIFY_TAIL:
+        return max(stored.length - tail, 0)
     return None
 
 
 def _strong_validator(stored: Stored) -> str | None:
     if is_strong(stored.etag):
         return stored.etag
-    modified = parse_imf_fixdate(stored.last_modified)
-    if modified is None or stored.date is None:
-        return None if modified is None else stored.last_modified
-    sent = parse_imf_fixdate(stored.date)
-    old_enough = sent is not None and modified + 1 <= sent  # RFC 9110 8.8.2.2
-    return stored.last_modified if old_enough else None
+    modified, sent = map(parse_imf_fixdate, (stored.last_modified, stored.date))
+    if modified is None or sent is None or sent < modified + 1:  # RFC 9110 8.8.2.2
+        return None
+    return stored.last_modified

@@ -130,8 +130,7 @@ def decide(stored: Stored, head: Head, ask: Ask) -> Decision:
         return _unsatisfied(stored, head, ask.first)
     if head.status in _ASK_AGAIN or 500 <= head.status < 600:
         return RetryLater(f"answered {head.status}", head.get("Retry-After"))
-    kept = f", {stored.length} stored bytes are still good" if stored.length else ""
-    return Fail(FailureReason.BAD_STATUS, f"answered {head.status}{kept}")
+    return Fail(FailureReason.BAD_STATUS, f"answered {head.status}")
 
 
 def after_body(

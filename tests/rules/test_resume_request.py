@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from scrapy_bgfetch.model import Head, WithoutValidator
-from scrapy_bgfetch.rules.asking import TAIL, Ask, Stored, ask, resumable, stored_of
+from scrapy_bgfetch.rules.asking import (
+    TAIL,
+    Ask,
+    Stored,
+    ask,
+    lacks_nothing,
+    resumable,
+    stored_of,
+)
 from scrapy_bgfetch.rules.resume import content_encoded, identity_length
 
 EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
@@ -44,7 +52,6 @@ def test_without_a_head_nothing_is_known_of_what_is_stored() -> None:
         ({"etag": '"a"'}, '"a"'),
         ({"etag": '""'}, '""'),
         ({"etag": '"a"', "last_modified": MODIFIED}, '"a"'),
-        ({"last_modified": MODIFIED}, MODIFIED),
         ({"last_modified": MODIFIED, "date": LATER}, MODIFIED),
         ({"etag": 'W/"a"', "last_modified": MODIFIED, "date": LATER}, MODIFIED),
         ({"etag": "a", "last_modified": MODIFIED, "date": LATER}, MODIFIED),
@@ -88,7 +95,8 @@ def test_without_bytes_of_the_body_itself_all_is_asked_for(
         {"etag": '"a", "b"'},
         {"etag": '"a b"'},
         {"etag": 'w/"a"'},
-        {"last_modified": MODIFIED, "date": MODIFIED},  # RFC 9110 8.8.2.2
+        {"last_modified": MODIFIED},  # RFC 9110 8.8.2.2
+        {"last_modified": MODIFIED, "date": MODIFIED},
         {"last_modified": MODIFIED, "date": EARLIER},
         {"last_modified": MODIFIED, "date": "yesterday"},
         {"last_modified": OBSOLETE},  # a form that may not be sent
@@ -99,8 +107,8 @@ def test_without_bytes_of_the_body_itself_all_is_asked_for(
 @pytest.mark.parametrize(
     ("length", "without", "first"),
     [
-        (1, VERIFY_TAIL, None),
-        (TAIL, VERIFY_TAIL, None),
+        (1, VERIFY_TAIL, 0),
+        (TAIL, VERIFY_TAIL, 0),
         (TAIL + 1, VERIFY_TAIL, 1),
         (10 * TAIL, VERIFY_TAIL, 9 * TAIL),
         (1, RESTART, None),
@@ -121,6 +129,22 @@ def test_without_a_strong_validator_the_policy_says_what_is_asked_for(
     fields = {} if first is None else {"Range": f"bytes={first}-"}
     assert not resumable(stored)
     assert ask(stored, without) == Ask(IDENTITY | fields, first)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (Stored(10, complete_length=10), True),
+        (Stored(10, '"a"', complete_length=10), True),
+        (Stored(10, complete_length=11), False),
+        (Stored(10), False),
+        (Stored(0, complete_length=0), False),
+        (Stored(10, complete_length=10, encoded=True), False),
+        (Stored(4, complete_length=10, until=10), False),
+    ],
+)
+def test_a_complete_body_lacks_nothing(stored: Stored, expected: bool) -> None:
+    assert lacks_nothing(stored) is expected
 
 
 def test_a_tail_of_another_length_can_be_asked_for() -> None:

@@ -15,6 +15,7 @@ from scrapy_bgfetch.rules.segments import Segments, divisible, front_of
 
 VERIFY = WithoutValidator.VERIFY_TAIL
 STRONG = (("ETag", '"a"'),)
+MODIFIED = ("Last-Modified", "Wed, 01 Jan 2020 00:00:00 GMT")
 
 
 def shape(segments: Segments) -> list[tuple[int, int, int]]:
@@ -186,7 +187,8 @@ REST = Append(10, 100, 100)
         (WHOLE, (*STRONG, ("Accept-Ranges", "None")), 200, 100, None),
         (WHOLE, (), 200, 100, None),
         (WHOLE, (("ETag", 'W/"a"'),), 200, 100, None),
-        (WHOLE, (("Last-Modified", "Wed, 01 Jan 2020 00:00:00 GMT"),), 200, 100, 100),
+        (WHOLE, (MODIFIED, ("Date", "Thu, 02 Jan 2020 00:00:00 GMT")), 200, 100, 100),
+        (WHOLE, (MODIFIED,), 200, 100, None),
         (WHOLE, (*STRONG, ("Content-Encoding", "gzip")), 200, 100, None),
         (WHOLE, STRONG, 203, 100, None),
         (Replace(None), STRONG, 200, None, None),

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def small_disk(path: Path, size: str = "4m") -> Iterator[Path]:
+def small_disk(path: Path, size: str = "4m", inodes: int = 0) -> Iterator[Path]:
     """Mount an empty disk of that size at ``path``, a folder that is made.
+
+    It has room for so many files, 0 for any number.
 
     The test is skipped where mounting is not permitted. It goes away when the last
     file on it is closed.
     """
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    options = f"size={size},nr_inodes={inodes}"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
