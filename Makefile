@@ -13,6 +13,8 @@ PIP = -m pip --disable-pip-version-check --quiet
 # busy; the summary says so.
 # The tests that crawl run in both modes; the others do not depend on the mode.
 PARALLEL = -n 4 -m "not slow"
+# Crawls of their own processes, in both modes on the newest Scrapy alone.
+HERE = -m "not slow and not process"
 MEASURED = -m slow --reruns 1 -rR
 # Of what is measured, that which depends on the mode.
 STOPS = tests/test_stopping.py tests/test_resume_stopped.py tests/test_closing_full.py \
@@ -70,7 +72,7 @@ wheel: $(VENV)/bin/python
 	"import scrapy_bgfetch as b, pathlib as p; [getattr(b, n) for n in b.__all__]; assert (p.Path(b.__file__).parent / 'py.typed').exists(); print('wheel:', b.__file__)"
 
 floor: $(FLOOR)/test
-	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS) $(FLOORED)
+	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(HERE) $(PYTEST_REACTOR) $(CRAWLS) $(FLOORED)
 	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(FLOORED)
 
 bench: $(VENV)/bench

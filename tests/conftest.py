@@ -30,6 +30,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"scrapy-bgfetch: Scrapy {scrapy.__version__}, {mode}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "process" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem) -> bool | None:
     if not with_reactor(pyfuncitem.config):
