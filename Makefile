@@ -13,7 +13,8 @@ PIP = -m pip --disable-pip-version-check --quiet
 # busy; the summary says so.
 # The tests that crawl run in both modes; the others do not depend on the mode.
 PARALLEL = -n 4 -m "not slow"
-# Crawls of their own processes, in both modes on the newest Scrapy alone.
+# Crawls of their own processes take most of the time: on the floor they run without a
+# reactor, on the newest Scrapy with one; `make test` runs all.
 HERE = -m "not slow and not process"
 MEASURED = -m slow --reruns 1 -rR
 # Of what is measured, that which depends on the mode.
@@ -51,7 +52,7 @@ check: lint types docs wheel floor
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS)
 	$(VENV)/bin/python -m pytest $(MEASURED) $(PYTEST_REACTOR) $(STOPS)
 	$(VENV)/bin/python -m pytest $(MEASURED)
-	$(VENV)/bin/python -m pytest $(PARALLEL)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(HERE)
 
 lint: $(VENV)/lint
 	$(VENV)/bin/ruff check .
