@@ -15,7 +15,7 @@ from tests.support.slow_server import slow_server
 PAGES = 220
 WARM_UP = 20
 TURNS = 3
-TRIES = 3
+TRIES = 6
 DOWNLOADS = 32
 KEPT = 0.95
 
