@@ -41,6 +41,8 @@ _COLUMNS = {
 def main() -> None:
     """Measure what the command line asks for, and print it."""
     given = _arguments()
+    if given.data is not None:
+        given.data.mkdir(parents=True, exist_ok=True)
     cases = [one for one in _cases(given) if one.name in (given.case or [one.name])]
     with tempfile.TemporaryDirectory(dir=given.data) as data, silent_server() as server:
         folders = {case: Path(data, case.name) for case in cases}
@@ -59,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--unfinished", type=int, default=10_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", action="append", help="all of them without it")
-    parser.add_argument("--data", help="the folder for the states")
+    parser.add_argument("--data", type=Path, help="the folder for the states")
     return parser.parse_args()
 
 
