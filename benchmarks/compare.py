@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from benchmarks.cases import problem_of
-from benchmarks.measure import RunError, Usage, run
-from benchmarks.peers import BGFETCH, ROOT, Job
+from benchmarks.measure import RunError, Usage, environment, run
+from benchmarks.peers import BGFETCH, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -164,7 +164,7 @@ class Bench:
         out, scratch = folder / "out", folder / "scratch"
         job = Job(urls, out, scratch, self.concurrency, served.authority)
         command = peer.prepare(job)
-        usage = run(command, env=_env(), cwd=scratch, timeout=self.timeout)
+        usage = run(command, env=environment(), cwd=scratch, timeout=self.timeout)
         problem = problem_of(source, peer.found(job)) if peer.found else _unsaid(job)
         if problem:
             raise RunError(problem)
@@ -174,9 +174,3 @@ class Bench:
 def _unsaid(job: Job) -> str:
     """Return what is wrong with a run that keeps no files; "" for nothing."""
     return "" if job.stamp.exists() else "not everything came"
-
-
-def _env() -> dict[str, str]:
-    """Return our environment, in which a Python finds this package and ours."""
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

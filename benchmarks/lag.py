@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.crawler import AsyncCrawlerProcess
 
-from benchmarks.local_file import environment, many, served
-from benchmarks.spiders import BgfetchSpider, common_settings
+from benchmarks.bgfetch_spiders import BgfetchSpider
+from benchmarks.local_file import many, served
+from benchmarks.measure import environment
+from benchmarks.spiders import common_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

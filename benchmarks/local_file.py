@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import Case, MiB, make_source
-from benchmarks.peers import ROOT
 from benchmarks.server import nginx
 
 if TYPE_CHECKING:
@@ -42,8 +40,3 @@ def served(size: int) -> Iterator[tuple[Path, Mapping[str, str]]]:
 def many(url: str, count: int) -> list[str]:
     """Return as many different URLs of the file."""
     return [f"{url}?{number}" for number in range(count)]
-
-
-def environment() -> dict[str, str]:
-    """Return our environment, in which a Python finds these modules."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}

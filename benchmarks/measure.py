@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_ROOT = Path(__file__).resolve().parent.parent
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _TAIL = 2000  # characters of a failed command's output
 
@@ -103,3 +104,14 @@ def _usage(line: bytes, log: str) -> Usage:
         raise RunError(f"it ended with status {int(words[0])}:\n{log[-_TAIL:]}")
     began, wall, user, system = (float(word) for word in words[1:5])
     return Usage(began, wall, wall, user + system, int(words[5]) * 1024)
+
+
+def environment() -> dict[str, str]:
+    """Return our environment, in which a Python finds this package and ours.
+
+    It may keep what it compiles: an installed package comes compiled, one in a checkout
+    would be compiled in each run.
+    """
+    path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path)}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import MiB
-from benchmarks.local_file import environment, many, served
-from benchmarks.measure import run
+from benchmarks.local_file import many, served
+from benchmarks.measure import environment, run
 
 if TYPE_CHECKING:
     from benchmarks.measure import Usage

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-ROOT = Path(__file__).resolve().parent.parent
+    from pathlib import Path
 
 
 @frozen

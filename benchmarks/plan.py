@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from benchmarks import peers
-from benchmarks.spiders import AIOHTTP_HANDLER
+from benchmarks.pipeline_spiders import AIOHTTP_HANDLER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

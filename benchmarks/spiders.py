@@ -4,89 +4,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import scrapy
-from scrapy import signals
 from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.utils.misc import load_object
 
-from benchmarks import bgfetch_spiders as ours
-from benchmarks.downloader import Downloader
-from benchmarks.plain_spiders import PlainSavingSpider, PlainSpider
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from scrapy.crawler import Crawler
-    from scrapy.http import Response
-    from typing_extensions import Self
-
-AIOHTTP_HANDLER = "scrapy.core.downloader.handlers._aiohttp.AiohttpDownloadHandler"
-_NO_LIMIT = 0
-_GENEROUS = 24 * 60 * 60  # seconds
-
-
-class FilesPipelineSpider(Downloader):
-    """Downloads all URLs as the files of one item."""
-
-    name = "files-pipeline"
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        """Ask to be told when the item has left the pipeline."""
-        spider = super().from_crawler(crawler, *args, **kwargs)
-        crawler.signals.connect(spider.finished, signals.item_scraped)
-        return spider
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:  # noqa: ARG004
-        """Return what turns Scrapy's files pipeline on."""
-        return {
-            "ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1},
-            "FILES_STORE": str(out),
-            "DOWNLOAD_MAXSIZE": _NO_LIMIT,
-            "DOWNLOAD_WARNSIZE": _NO_LIMIT,
-            "DOWNLOAD_TIMEOUT": _GENEROUS,
-        }
-
-    async def start(self) -> AsyncIterator[Any]:
-        """Yield a request without network: old Scrapys lose items of ``start``."""
-        yield scrapy.Request("data:,")
-
-    def parse(self, response: Response) -> Iterator[Any]:  # noqa: ARG002
-        """Yield the item."""
-        yield {"file_urls": list(self.urls)}
-
-
-class FilesPipelineAiohttpSpider(FilesPipelineSpider):
-    """The same, through Scrapy's experimental handler on aiohttp."""
-
-    name = "files-aiohttp"
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
-        """Return what turns Scrapy's files pipeline and that handler on."""
-        common = FilesPipelineSpider.settings_for(out, concurrency)
-        handlers = dict.fromkeys(("http", "https"), AIOHTTP_HANDLER)
-        alone = {"TWISTED_REACTOR_ENABLED": False}  # it needs a running loop
-        return {**common, **alone, "DOWNLOAD_HANDLERS": handlers}
-
-
-SPIDERS: dict[str, Any] = {
-    spider.name: spider
-    for spider in (
-        ours.BgfetchSpider,
-        ours.BgfetchEachSpider,
-        ours.BgfetchLoopSpider,
-        ours.BgfetchPowerSpider,
-        ours.BgfetchProgressSpider,
-        ours.BgfetchQuietSpider,
-        ours.Bgfetch4Spider,
-        FilesPipelineSpider,
-        FilesPipelineAiohttpSpider,
-        PlainSpider,
-        PlainSavingSpider,
-    )
+_OURS = "benchmarks.bgfetch_spiders"
+_PIPELINE = "benchmarks.pipeline_spiders"
+_PLAIN = "benchmarks.plain_spiders"
+# Only the module of one is imported: the others must not pay for what ours imports.
+SPIDERS = {
+    "bgfetch": f"{_OURS}.BgfetchSpider",
+    "bgfetch-each": f"{_OURS}.BgfetchEachSpider",
+    "bgfetch-loop": f"{_OURS}.BgfetchLoopSpider",
+    "bgfetch-power": f"{_OURS}.BgfetchPowerSpider",
+    "bgfetch-progress": f"{_OURS}.BgfetchProgressSpider",
+    "bgfetch-quiet": f"{_OURS}.BgfetchQuietSpider",
+    "bgfetch-4": f"{_OURS}.Bgfetch4Spider",
+    "files-pipeline": f"{_PIPELINE}.FilesPipelineSpider",
+    "files-aiohttp": f"{_PIPELINE}.FilesPipelineAiohttpSpider",
+    "plain-scrapy": f"{_PLAIN}.PlainSpider",
+    "plain-saving": f"{_PLAIN}.PlainSavingSpider",
 }
 
 
@@ -109,7 +47,7 @@ def main() -> None:
     parser.add_argument("stamp", type=Path, help="a file to make when done")
     parser.add_argument("concurrency", type=int)
     given = parser.parse_args()
-    spider = SPIDERS[given.spider]
+    spider = load_object(SPIDERS[given.spider])
     settings = {
         **common_settings(given.concurrency),
         **spider.settings_for(given.out, given.concurrency),

@@ -245,3 +245,23 @@ def test_files_that_are_not_the_right_ones_are_noticed(tmp_path, change, problem
     said = run_code(code, tmp_path).strip()
     assert said.endswith(problem)
     assert bool(said) == bool(problem)
+
+
+def test_the_other_crawls_do_not_pay_for_importing_ours():
+    code = (
+        "import sys, benchmarks.spiders as s;"
+        "from scrapy.utils.misc import load_object;"
+        "others = [path for path in s.SPIDERS.values() if 'bgfetch' not in path];"
+        "print(len([load_object(path) for path in others]));"
+        "print('scrapy_bgfetch' in sys.modules)"
+    )
+    assert run_code(code) == "4\nFalse\n"
+
+
+def test_each_crawl_may_keep_what_it_compiles(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = (
+        "from benchmarks.measure import environment;"
+        "print('PYTHONDONTWRITEBYTECODE' in environment())"
+    )
+    assert run_code(code) == "False\n"
