@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from benchmarks.server import Served
 
 MEASURES = ("wall", "done", "cpu", "peak")
-_LIKE = {"aria2c-4": "bgfetch-4"}
+_LIKE = {
+    "aria2c-4": "bgfetch-4",
+    "copy-sync": "bgfetch-power",
+    "curl-sync": "bgfetch-power",
+}
 MANY = 1000  # files
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
@@ -162,7 +166,8 @@ class Bench:
         base_url = f"{served.urls[case.server]}/{case.folder}"
         urls = [f"{base_url}/{name}" for name in case.names()]
         out, scratch = folder / "out", folder / "scratch"
-        job = Job(urls, out, scratch, self.concurrency, served.authority)
+        where = served.authority, source.folder
+        job = Job(urls, out, scratch, self.concurrency, *where)
         command = peer.prepare(job)
         usage = run(command, env=environment(), cwd=scratch, timeout=self.timeout)
         problem = problem_of(source, peer.found(job)) if peer.found else _unsaid(job)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+_SHELL = "/bin/sh"
+_SYNC = 'sync --data "$0"/* && sync "$0"'  # $0 is the folder of the files
+
 
 @frozen
 class Job:
@@ -22,6 +25,7 @@ class Job:
     :ivar scratch: another one, for lists and configurations.
     :ivar concurrency: how many connections at a time.
     :ivar authority: a certificate file, by which to trust the server.
+    :ivar source: the folder that the server has the files from.
     """
 
     urls: Sequence[str]
@@ -29,6 +33,7 @@ class Job:
     scratch: Path
     concurrency: int
     authority: Path
+    source: Path
 
     @property
     def stamp(self) -> Path:
@@ -94,6 +99,18 @@ def _aria2c(program: str, *more: str) -> Callable[[Job], list[str]]:
     return prepare
 
 
+def _curl_sync(program: str) -> Callable[[Job], list[str]]:
+    def prepare(job: Job) -> list[str]:
+        return [_SHELL, "-c", f'"$@" && {_SYNC}', str(job.out), *_curl(program)(job)]
+
+    return prepare
+
+
+def _copy_sync(job: Job) -> list[str]:
+    files = [str(job.source / name_of(url)) for url in job.urls]
+    return [_SHELL, "-c", f'cp "$@" "$0" && {_SYNC}', str(job.out), *files]
+
+
 def _found_below(folder: str) -> Callable[[Job], dict[str, Path]]:
     def found(job: Job) -> dict[str, Path]:
         files = (job.out / folder).rglob("*")
@@ -124,11 +141,17 @@ FILES_PIPELINE = Peer("files-pipeline", _spider("files-pipeline"), _found_by_has
 FILES_PIPELINE_AIOHTTP = Peer("files-aiohttp", _spider("files-aiohttp"), _found_by_hash)
 PLAIN = Peer("plain-scrapy", _spider("plain-scrapy"), None)
 PLAIN_SAVING = Peer("plain-saving", _spider("plain-saving"), _found_below(""))
+COPY_SYNC = Peer("copy-sync", _copy_sync, _found_below(""))
 
 
 def curl(program: str) -> Peer:
     """Return the peer that is the curl of that path."""
     return Peer("curl", _curl(program), _found_below(""))
+
+
+def curl_sync(program: str) -> Peer:
+    """Return the same, whose files survive a loss of power."""
+    return Peer("curl-sync", _curl_sync(program), _found_below(""))
 
 
 def aria2c(program: str) -> Peer:

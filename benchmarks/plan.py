@@ -20,11 +20,12 @@ _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 
 _ALL = ("bgfetch", "files-pipeline", "curl", "aria2c", "files-aiohttp")
 _PLAIN = ("bgfetch-each", "bgfetch-loop", "plain-scrapy", "plain-saving")
+_POWER = ("bgfetch-power", "curl-sync", "copy-sync")
 PLAN = {
     "empty": ("bgfetch", "files-pipeline", "plain-scrapy"),
-    "large": (*_ALL, "bgfetch-power", "bgfetch-progress", "bgfetch-quiet"),
+    "large": (*_ALL, *_POWER, "bgfetch-progress", "bgfetch-quiet"),
     "large-tls": _ALL,
-    "medium": (*_ALL, "bgfetch-power"),
+    "medium": (*_ALL, *_POWER),
     "medium-tls": _ALL,
     "small": (*_ALL, *_PLAIN),
     "small-tls": _ALL,
@@ -59,7 +60,9 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
         peers.FILES_PIPELINE,
         peers.PLAIN,
         peers.PLAIN_SAVING,
+        peers.COPY_SYNC,
         peers.curl(paths["curl"]),
+        peers.curl_sync(paths["curl"]),
         peers.aria2c(paths["aria2c"]),
         peers.aria2c_4(paths["aria2c"]),
     ]
