@@ -14,9 +14,10 @@ from scrapy.settings import Settings
 
 from scrapy_bgfetch import hookimpl
 from scrapy_bgfetch.bodies.digests import Digests
-from scrapy_bgfetch.bodies.local import PartFile
+from scrapy_bgfetch.bodies.local import LocalBodies, PartFile
 from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.rules.slow_writes import SlowWrites
+from scrapy_bgfetch.store.sqlite import SQLiteStore
 from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 from scrapy_bgfetch.transport.shares import READ_SIZE, Shares, share_of
 from tests.support.site import body
@@ -29,18 +30,18 @@ MANY = 64
 
 
 @pytest.mark.parametrize(
-    ("transfers", "waiting", "size"),
+    ("reads", "size"),
     [
-        (0, 0, 512 * KiB),
-        (1, 1, 512 * KiB),
-        (12, 0, 512 * KiB),
-        (64, 0, 96 * KiB),
-        (64, 64, 24 * KiB),
-        (100_000, 0, 16 * KiB),
+        (0, 512 * KiB),
+        (4, 512 * KiB),
+        (12, 512 * KiB),
+        (64, 96 * KiB),
+        (256, 24 * KiB),
+        (100_000, 16 * KiB),
     ],
 )
-def test_the_more_transfers_the_less_each_reads_at_once(transfers, waiting, size):
-    assert share_of(transfers, waiting) == size
+def test_the_more_transfers_the_less_each_reads_at_once(reads, size):
+    assert share_of(reads) == size
 
 
 def test_a_transfer_counts_as_long_as_it_has_its_share():
@@ -89,7 +90,7 @@ def test_a_socket_reads_no_more_than_a_share():
                 got += [len(data), ours.recv_into(buffer)]
             sender.join(60)
     assert sum(got) == 4 * MiB - 10
-    assert max(got) <= share_of(MANY, MANY) < READ_SIZE
+    assert max(got) <= share_of(4 * MANY) < READ_SIZE
     assert held
 
 
@@ -185,7 +186,7 @@ async def test_progress_events_do_not_queue_up_behind_a_slow_handler(probe):
 # -- digests -----------------------------------------------------------------------
 
 
-async def test_a_body_is_hashed_while_it_comes_however_rare_checkpoints_are(
+async def test_a_body_is_hashed_while_it_comes_however_rare_all_else_is(
     probe, monkeypatch
 ):
     """Otherwise nothing of a quick transfer was hashed when it ends."""
@@ -200,16 +201,70 @@ async def test_a_body_is_hashed_while_it_comes_however_rare_checkpoints_are(
 
     async def go(spider, response):
         fetch = spider.background_fetch.fetch
-        url = f"/slow/x?size={4 * MiB}&rate={8 * MiB}"
+        url = f"/slow/x?size={4 * MiB}&rate={4 * MiB}"
         handle = await fetch("a", url, base_url=response)
         await handle.settled()
         spider.checksums = handle.records[0].checksums
 
-    rare = {"BGFETCH_CHECKPOINT_INTERVAL": 3600, "BGFETCH_PROGRESS_INTERVAL": 0.02}
+    rare = {"BGFETCH_CHECKPOINT_INTERVAL": 3600, "BGFETCH_PROGRESS_INTERVAL": 3600}
     spider = await probe(go, BGFETCH_CHECKSUM="sha256", **rare)
     assert len(set(lengths)) > 3
     wanted = hashlib.sha256(body("x", 4 * MiB)).hexdigest()
     assert spider.checksums == {"sha256": wanted}
+
+
+# -- what is written down ---------------------------------------------------------
+
+
+async def test_bytes_are_recorded_while_they_come_however_rare_progress_is(
+    probe, monkeypatch
+):
+    """BGFETCH_CHECKPOINT_INTERVAL says alone what a killed crawl fetches again."""
+    recorded = []
+    checkpoint = SQLiteStore.checkpoint
+
+    async def noted(store, marks):
+        recorded.extend(mark.stored for mark in marks)
+        return await checkpoint(store, marks)
+
+    monkeypatch.setattr(SQLiteStore, "checkpoint", noted)
+
+    async def go(spider, response):
+        url = f"/slow/x?size={MiB}&rate={MiB}"
+        fetch = spider.background_fetch.fetch
+        await (await fetch("a", url, base_url=response)).settled()
+
+    await probe(go, BGFETCH_CHECKPOINT_INTERVAL=0.05, BGFETCH_PROGRESS_INTERVAL=3600)
+    assert len(set(recorded)) > 5
+
+
+async def test_a_new_body_comes_while_another_one_is_flushed(probe, monkeypatch):
+    """A flush takes as long as the disk likes."""
+    flushing, go_on = threading.Event(), threading.Event()
+    flush = LocalBodies.flush_parts
+
+    def held(bodies, names):
+        flushing.set()
+        assert go_on.wait(60)
+        return flush(bodies, names)
+
+    monkeypatch.setattr(LocalBodies, "flush_parts", held)
+
+    async def go(spider, response):
+        fetch = spider.background_fetch.fetch
+        try:
+            url = f"/slow/x?size={MiB}&rate={MiB}"
+            first = await fetch("a", url, base_url=response)
+            assert await asyncio.to_thread(flushing.wait, 30)
+            second = await fetch("b", "/file/y?size=1000", base_url=response)
+            while second.downloaded < 1000:
+                await asyncio.sleep(0.01)
+        finally:
+            go_on.set()
+        spider.results = [await one.settled() for one in (first, second)]
+
+    spider = await probe(go, BGFETCH_DURABILITY="power")
+    assert [one.result for one in spider.results] == ["success", "success"]
 
 
 # -- a slow disk ------------------------------------------------------------------

@@ -17,14 +17,17 @@ BLOCK = 1024 * 1024
 """Bytes that are read at a time, and that must be new before :meth:`Digests.follow`
 goes on. A thread that hashes holds one block of memory."""
 
+_SLICE = 256 * BLOCK  # bytes of one job: then it is the turn of another file
+
 
 class Digests:
     """The digests of the first bytes of a file that grows.
 
     Hashing begins at byte 0, whatever was stored before this object was made, and
     reads each byte once for all algorithms. One job at a time runs in the pool; it
-    opens the file for itself. Bytes that were announced must not change: for a body
-    that begins anew, ``stop`` this and make another.
+    opens the file for itself, and takes turns with those of other files. Bytes that
+    were announced must not change: for a body that begins anew, ``stop`` this and make
+    another.
 
     Not for several threads: its methods belong to the thread of the event loop.
 
@@ -40,18 +43,22 @@ class Digests:
         self._pool = pool
         self._job: Future[dict[str, str]] | None = None
         self._stopped = False
+        self._known = 0
         self._begin()
 
     def follow(self, length: int) -> None:
         """Hash on in the background: the file has ``length`` bytes by now.
 
+        A job that is running goes on to there.
+
         Nothing happens while a job is running, while less than BLOCK is new, after
         ``stop``, and after a job that failed: ``finish`` meets its error again.
         Never raises and never blocks; needs no running event loop.
         """
+        self._known = max(self._known, length)
         if self._may_follow() and length - self._position >= BLOCK:
             with suppress(RuntimeError):  # the pool is closed: finish() says it
-                self._job = self._pool.submit(self._hash, length)
+                self._job = self._pool.submit(self._hash)
 
     async def finish(self, length: int) -> dict[str, str]:
         """Return algorithm -> lower-case hex digest of the first ``length`` bytes.
@@ -67,11 +74,20 @@ class Digests:
             while self._job is not None and not self._job.done():
                 running = asyncio.wrap_future(self._job)
                 await asyncio.gather(running, return_exceptions=True)
-            self._job = self._pool.submit(self._hash, length)
-            return await asyncio.wrap_future(self._job)
+            self._known = length
+            if length < self._position:
+                self._begin()
+            return await self._to_the_end(length)
         except asyncio.CancelledError:
             self.stop()
             raise
+
+    async def _to_the_end(self, length: int) -> dict[str, str]:
+        while True:
+            self._job = self._pool.submit(self._hash)
+            digests = await asyncio.wrap_future(self._job)
+            if self._position == length:
+                return digests
 
     def stop(self) -> None:
         """Let a running job end with its block, and start no other.
@@ -92,19 +108,21 @@ class Digests:
             return False
         return job is None or not (job.cancelled() or job.exception())
 
-    def _hash(self, length: int) -> dict[str, str]:
-        """Go on to ``length``; the only one that moves the position and the hashes."""
-        if length < self._position:
-            self._begin()
+    def _hash(self) -> dict[str, str]:
+        """Go on as far as is known, one slice at most, in a thread.
+
+        While it runs nobody else moves the position and the hashes.
+        """
+        last = self._position + _SLICE
         with self._path.open("rb", buffering=0) as file:
             file.seek(self._position)
-            block = memoryview(bytearray(min(BLOCK, length - self._position)))
-            while self._position < length:
+            block = memoryview(bytearray(min(BLOCK, self._known - self._position)))
+            while left := min(self._known, last) - self._position:
                 if self._stopped:
                     raise self._error(errno.ECANCELED, "hashing was stopped")
-                count = file.readinto(block[: length - self._position])
+                count = file.readinto(block[:left])
                 if not count:
-                    what = f"ends after {self._position} of {length} bytes"
+                    what = f"ends after {self._position} of {self._known} bytes"
                     raise self._error(errno.EIO, what)
                 for hashing in self._hashes.values():
                     hashing.update(block[:count])

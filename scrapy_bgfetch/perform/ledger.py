@@ -39,6 +39,7 @@ class Ledger:
         bodies.uploads.durable = self._power
         self._flusher = Flusher(bodies)
         self._marking = asyncio.Lock()  # an older mark never follows a newer one
+        self._in_mark: frozenset[LiveRecord] = frozenset()
 
     async def mark(self, records: Sequence[LiveRecord]) -> None:
         """Record how far these active records have come, in one transaction.
@@ -48,20 +49,30 @@ class Ledger:
         if not records:
             return
         async with self._marking:
-            await asyncio.gather(
-                *(self._keep_head(r) for r in records if not r.head_kept)
-            )
-            marks = [_mark(record) for record in records]
-            await self._flush_parts(records)
-            verdicts = await self._store.checkpoint(marks)
+            self._in_mark = frozenset(records)
+            try:
+                verdicts = await self._write(records)
+            finally:
+                self._in_mark = frozenset()
         for record, verdict in zip(records, verdicts, strict=True):
             if verdict is Verdict.OVER_BUDGET:
                 record.over_budget = True
                 record.interrupt()
 
+    async def _write(self, records: Sequence[LiveRecord]) -> Sequence[Verdict]:
+        await asyncio.gather(*(self._keep_head(r) for r in records if not r.head_kept))
+        marks = [_mark(record) for record in records]
+        await self._flush_parts(records)
+        return await self._store.checkpoint(marks)
+
     async def forget_bytes(self, record: LiveRecord) -> None:
-        """Let the state forget a record's bytes before new ones can follow them."""
+        """Let the state forget a record's bytes before new ones can follow them.
+
+        Where it knows of none there is nothing to wait for: a flush takes its time.
+        """
         self._flusher.forget(record.part)
+        if not record.marked and record not in self._in_mark:
+            return
         async with self._marking:
             if record.marked:
                 record.marked = 0
@@ -78,6 +89,8 @@ class Ledger:
 
     async def keep_uploads(self, group: Group) -> None:
         """Record what was sent by records that will not end by themselves (200)."""
+        if not any(r.uploaded or r in self._in_mark for r in group.records):
+            return
         async with self._marking:
             marks = [
                 _upload_mark(record)

@@ -327,7 +327,6 @@ class Records:
         assert record.group.delegate is not None
         digests = watch_digests(self._context, record)
         if digests is not None:
-            await self._ledger.mark([record])  # it may take long
             record.checksums = await digests.finish(record.stored)
         await record.group.delegate.body_complete(record)
 

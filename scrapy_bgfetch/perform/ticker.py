@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.perform.live import Group
     from scrapy_bgfetch.perform.records import Records
 
-_LOOK_INTERVAL = 1.0  # seconds between two looks at the room that is left
+_LOOK_INTERVAL = 0.1  # seconds between two looks at what can be hashed or announced
+_ROOM_INTERVAL = 1.0  # seconds between two looks at the room that is left
 
 
 class Ticker:
-    """Looks after the active records, BGFETCH_PROGRESS_INTERVAL apart.
+    """Looks after the active records: each purpose has an interval of its own.
 
     :param spawn: starts work that somebody waits for when the spider closes.
     """
@@ -36,8 +37,8 @@ class Ticker:
         self._progress: dict[str, asyncio.Task[None]] = {}
         self._running: set[str] = set()
         self._checkpoint: asyncio.Task[None] | None = None
-        self._checkpoint_at = 0.0
-        self._look_at = 0.0
+        self._report_at = self._checkpoint_at = 0.0
+        self._look_at = self._room_at = 0.0
 
     def start(self) -> None:
         """Begin."""
@@ -56,25 +57,46 @@ class Ticker:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._context.settings.progress_interval)
+            due = min(self._report_at, self._checkpoint_at, self._look_at)
+            await asyncio.sleep(max(due - time.monotonic(), 0.0))
             self._tick(time.monotonic())
 
     def _tick(self, now: float) -> None:
+        settings = self._context.settings
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_INTERVAL
+            self._look(now)
+        if now >= self._report_at:
+            self._report_at = now + settings.progress_interval
+            self._report_all()
+        if now >= self._checkpoint_at:
+            over = _over(self._checkpoint)
+            wait = settings.checkpoint_interval if over else _LOOK_INTERVAL
+            self._checkpoint_at = now + wait
+            if over:
+                self._checkpoint = self._spawn(self._records.checkpoint())
+
+    def _look(self, now: float) -> None:
         for record in self._records.active:
             if record.digests is not None:
                 record.digests.follow(record.front)
-        groups = {record.group for record in self._records.active} | self._records.left
+        for group in self._groups():
+            if group.to_announce:
+                self._once(group.uid, partial(self._context.ledger.announced, group))
+        if now >= self._room_at and self._context.space.limited:
+            self._room_at = now + _ROOM_INTERVAL
+            self._once("room", self._look_for_room)
+
+    def _report_all(self) -> None:
+        groups = self._groups()
         self._records.left = {group for group in groups if group.uid in self._progress}
         for group in groups:
             self.report(group)
-            if group.to_announce:
-                self._once(group.uid, partial(self._context.ledger.announced, group))
-        if now >= self._look_at and self._context.space.limited:
-            self._look_at = now + _LOOK_INTERVAL
-            self._once("look", self._look)
-        if now >= self._checkpoint_at and _over(self._checkpoint):
-            self._checkpoint_at = now + self._context.settings.checkpoint_interval
-            self._checkpoint = self._spawn(self._records.checkpoint())
+
+    def _groups(self) -> set[Group]:
+        """Return those that have active records, or had since the last report."""
+        self._records.left = {g for g in self._records.left if g.records_available}
+        return {record.group for record in self._records.active} | self._records.left
 
     def _once(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start work, unless that of this name still runs: nothing queues up."""
@@ -83,7 +105,7 @@ class Ticker:
             task = self._spawn(work())
             task.add_done_callback(lambda _: self._running.discard(name))
 
-    async def _look(self) -> None:
+    async def _look_for_room(self) -> None:
         await self._context.space.look()
 
     def report(self, group: Group) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,20 +25,25 @@ _WAITING = 4  # reads that a body can come to that nobody reads yet
 class Share:
     """The part of one transfer, as long as somebody holds this object."""
 
-    def __init__(self, shares: WeakSet[Share], waiting: WeakSet[Share]) -> None:
+    def __init__(self, shares: Shares) -> None:
         self._shares = shares
-        self._waiting = waiting
-        shares.add(self)
-        waiting.add(self)
+        self._reads = 0
+        self._count(_WAITING)
 
     def begin(self) -> None:
         """Take note that somebody reads its body from now on."""
-        self._waiting.discard(self)
+        if self._reads:
+            self._count(1)
 
     def end(self) -> None:
         """Give it back: what holds this object may be garbage for long."""
-        self._shares.discard(self)
-        self._waiting.discard(self)
+        self._count(0)
+
+    __del__ = end
+
+    def _count(self, reads: int) -> None:
+        self._shares.reads += reads - self._reads
+        self._reads = reads
 
 
 class Shares:
@@ -48,20 +52,21 @@ class Shares:
     Each read from the network returns at most one share, whoever reads: asyncio's
     own transports would read 256 KiB from every connection in one turn of the loop,
     no more and no less. They take whatever comes.
+
+    :ivar reads: how many of them the bodies can come to that nobody took yet.
     """
 
     def __init__(self) -> None:
-        self._shares: WeakSet[Share] = WeakSet()
-        self._waiting: WeakSet[Share] = WeakSet()
+        self.reads = 0
 
     @property
     def size(self) -> int:
         """How many bytes each transfer may read at once by now."""
-        return share_of(len(self._shares), len(self._waiting))
+        return share_of(self.reads)
 
     def take(self) -> Share:
         """Count one transfer more, whose body nobody reads yet."""
-        return Share(self._shares, self._waiting)
+        return Share(self)
 
     @contextmanager
     def taken(self) -> Iterator[Share]:
@@ -93,12 +98,8 @@ class _SharingSocket(socket.socket):
         return super().recv_into(buffer, min(most, self._shares.size), flags)
 
 
-def share_of(transfers: int, waiting: int) -> int:
-    """Return how many bytes each of so many transfers may read at once.
-
-    :param waiting: how many of them have bodies that nobody reads yet.
-    """
-    reads = transfers + (_WAITING - 1) * waiting
+def share_of(reads: int) -> int:
+    """Return how many bytes each of so many reads may bring."""
     return max(_LEAST, min(READ_SIZE, _ALL // max(reads, 1)))
 
 

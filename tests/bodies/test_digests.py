@@ -147,6 +147,36 @@ async def test_following_starts_one_job_at_a_time(path, pool):
     assert await digests.finish(len(data)) == digest_of(data)
 
 
+async def test_a_job_goes_on_to_what_has_come_meanwhile(path, pool):
+    data = some(5 * BLOCK)
+    path.write_bytes(data)
+    digests = Digests(path, ["sha256"], pool)
+    with held(pool):
+        digests.follow(2 * BLOCK)
+        digests.follow(len(data))
+    while digests._position < len(data):
+        await asyncio.sleep(0.001)
+    assert await digests.finish(len(data)) == digest_of(data)
+
+
+async def test_a_small_file_does_not_wait_for_all_of_a_big_one(
+    path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scrapy_bgfetch.bodies.digests._SLICE", BLOCK)
+    big, small = some(8 * BLOCK), b"small"
+    path.write_bytes(big)
+    (tmp_path / "small").write_bytes(small)
+    with ThreadPoolExecutor(1) as one_thread:
+        hashing = asyncio.ensure_future(
+            Digests(path, ["sha256"], one_thread).finish(len(big))
+        )
+        await asyncio.sleep(0)  # it is in the queue
+        quick = Digests(tmp_path / "small", ["sha256"], one_thread)
+        assert await quick.finish(len(small)) == digest_of(small)
+        assert not hashing.done()
+        assert await hashing == digest_of(big)
+
+
 async def test_a_prefix_of_an_earlier_process_is_hashed_too(path, pool):
     prefix, rest = some(2 * BLOCK + 1), some(BLOCK)
     path.write_bytes(prefix)
