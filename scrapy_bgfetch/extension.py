@@ -250,9 +250,9 @@ class BackgroundFetchExtension:
         """Keep the history bounded."""
         try:
             while not job_dir(self.crawler.settings):  # its queue may ask for any
+                await asyncio.sleep(_FORGET_INTERVAL)  # the first requests come first
                 if not self.grouping.unanswered:
                     await self._registry.forget()
-                await asyncio.sleep(_FORGET_INTERVAL)
         except StoreError as error:
             self._broken(error)
 

@@ -24,7 +24,7 @@ class Stat:
 
         :raises KeyError: a part of the name is missing.
         """
-        return self.name.format(**parts)
+        return self.name.format(**parts) if "{" in self.name else self.name
 
 
 REGISTERED = Stat(

@@ -253,7 +253,10 @@ class LocalBodies:
         """
         folder = path.rpartition("/")[0]
         if folder != self._made:
-            (self.files / folder).mkdir(parents=True, exist_ok=True)
+            try:
+                os.mkdir(self._file(folder))  # noqa: PTH102 - so often
+            except OSError:  # it is there, or its own folder is not
+                (self.files / folder).mkdir(parents=True, exist_ok=True)
             self._made = folder
 
     def _part(self, name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from scrapy_bgfetch.exceptions import BadRequestError
@@ -288,6 +289,7 @@ def _is_port(port: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def _is_host(host: str) -> bool:
     """Say whether a host is one by the URL standard, with lengths that DNS takes."""
     if len(host) > _MAX_HOST:

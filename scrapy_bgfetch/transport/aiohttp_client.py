@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import sys
 import time
 from collections import deque
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -382,11 +382,13 @@ def _proxy(request: Request) -> dict[str, Any]:
 
 
 def _field_lines(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
-    """Return them with texts that many answers share as one: heads are kept."""
-    return tuple(
-        (sys.intern(name.decode("latin-1")), sys.intern(value.decode("latin-1")))
-        for name, value in response.raw_headers
-    )
+    return tuple(_field_line(name, value) for name, value in response.raw_headers)
+
+
+@lru_cache(maxsize=1024)
+def _field_line(name: bytes, value: bytes) -> tuple[str, str]:
+    """Return what many answers share, as one object: heads are kept."""
+    return name.decode("latin-1"), value.decode("latin-1")
 
 
 def _peer_address(transport: asyncio.Transport | None) -> Any:
