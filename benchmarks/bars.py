@@ -36,6 +36,8 @@ _RATIOS = (  # case, ours, other, measure, what ours / other may be at most
     ("small", "bgfetch-each", "plain-scrapy", "cpu", 1.15),
     ("large", "bgfetch-progress", "bgfetch-quiet", "wall", 1.02),
     ("large", "bgfetch-progress", "bgfetch-quiet", "cpu", 1.03),
+    ("small", "bgfetch-loop", "plain-scrapy", "wall", 1.15),
+    ("small", "bgfetch-loop", "plain-scrapy", "cpu", 1.15),
     ("large", "bgfetch-power", "bgfetch", "wall", 1.3),
     ("medium", "bgfetch-power", "bgfetch", "wall", 1.3),
 )
@@ -87,6 +89,8 @@ def bars(results: Mapping[str, Result]) -> list[Bar]:
         for case, base, limit in _MEMORY
         if _has(results, case) and _has(results, "empty", base)
     ]
+    if _has(results, "large", "bgfetch-checksum", "sha256sum"):
+        found.append(_digest(results["large"]))
     if _has(results, "throttled", "bgfetch-4"):
         found.append(_four(results))
     return found
@@ -113,6 +117,17 @@ def _memory(results: Mapping[str, Result], case: str, base: str, limit: float) -
     peaks = results[case].values("bgfetch", "peak")
     above = Spread(tuple((peak - empty) / MiB for peak in peaks))
     return Bar(f"{case}, peak above that of an empty {base}", above, limit, "MiB")
+
+
+def _digest(result: Result) -> Bar:
+    """Return the bar of a checksum: what it adds, as a part of the digest alone."""
+    ours, without, alone = (
+        result.values(peer, "cpu")
+        for peer in ("bgfetch-checksum", "bgfetch", "sha256sum")
+    )
+    rounds = zip(ours, without, alone, strict=True)
+    spread = Spread(tuple((a - b) / c for a, b, c in rounds))
+    return Bar("large, what a checksum adds / sha256sum, cpu", spread, 1.0, "x")
 
 
 def _four(results: Mapping[str, Result]) -> Bar:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+import scrapy
 
 from benchmarks.downloader import Downloader
 from scrapy_bgfetch import signals
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scrapy.crawler import Crawler
+    from scrapy.http import Response
     from typing_extensions import Self
 
     from scrapy_bgfetch import BackgroundFetchManager, BackgroundFetchRegistration
@@ -79,6 +83,41 @@ class BgfetchLoopSpider(BgfetchSpider):
     async def registered(self) -> list[BackgroundFetchRegistration]:
         """Register them one after another."""
         return [await self.background_fetch.fetch(url, url) for url in self.urls]
+
+
+class BgfetchGroupedSpider(Downloader):
+    """Downloads all URLs as ordinary requests of one group, with a callback each."""
+
+    name = "bgfetch-grouped"
+    settings_for = staticmethod(BgfetchSpider.settings_for)
+    came = 0
+
+    async def start(self) -> AsyncIterator[Any]:
+        """Yield one request for each URL."""
+        group = {"id": "benchmark", "requests": len(self.urls)}
+        for url in self.urls:
+            yield scrapy.Request(url, meta={"bgfetch": group})
+
+    def parse(self, response: Response) -> None:
+        """Count, and do nothing with the body, like the plain spider."""
+        self.came += response.status == HTTPStatus.OK
+
+    def closed(self, reason: str) -> None:  # noqa: ARG002
+        """Tell that everything came, when it has."""
+        if self.came == len(self.urls):
+            self.finished()
+
+
+class BgfetchChecksumSpider(BgfetchSpider):
+    """The same as the first, and computes the SHA-256 of every file."""
+
+    name = "bgfetch-checksum"
+
+    @staticmethod
+    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+        """Return what turns the add-on on, and its checksums."""
+        common = BgfetchSpider.settings_for(out, concurrency)
+        return {**common, "BGFETCH_CHECKSUM": "sha256"}
 
 
 class BgfetchPowerSpider(BgfetchSpider):

@@ -108,7 +108,18 @@ def _curl_sync(program: str) -> Callable[[Job], list[str]]:
 
 def _copy_sync(job: Job) -> list[str]:
     files = [str(job.source / name_of(url)) for url in job.urls]
-    return [_SHELL, "-c", f'cp "$@" "$0" && {_SYNC}', str(job.out), *files]
+    return [
+        _SHELL,
+        "-c",
+        f'cp --reflink=never "$@" "$0" && {_SYNC}',
+        str(job.out),
+        *files,
+    ]
+
+
+def _sha256sum(job: Job) -> list[str]:
+    files = [str(job.source / name_of(url)) for url in job.urls]
+    return [_SHELL, "-c", 'sha256sum "$@" && touch "$0"', str(job.stamp), *files]
 
 
 def _found_below(folder: str) -> Callable[[Job], dict[str, Path]]:
@@ -133,6 +144,8 @@ def _bgfetch(name: str) -> Peer:
 BGFETCH = _bgfetch("bgfetch")
 BGFETCH_EACH = _bgfetch("bgfetch-each")
 BGFETCH_LOOP = _bgfetch("bgfetch-loop")
+BGFETCH_GROUPED = _bgfetch("bgfetch-grouped")
+BGFETCH_CHECKSUM = _bgfetch("bgfetch-checksum")
 BGFETCH_POWER = _bgfetch("bgfetch-power")
 BGFETCH_PROGRESS = _bgfetch("bgfetch-progress")
 BGFETCH_QUIET = _bgfetch("bgfetch-quiet")
@@ -141,6 +154,7 @@ FILES_PIPELINE = Peer("files-pipeline", _spider("files-pipeline"), _found_by_has
 FILES_PIPELINE_AIOHTTP = Peer("files-aiohttp", _spider("files-aiohttp"), _found_by_hash)
 PLAIN = Peer("plain-scrapy", _spider("plain-scrapy"), None)
 PLAIN_SAVING = Peer("plain-saving", _spider("plain-saving"), _found_below(""))
+SHA256SUM = Peer("sha256sum", _sha256sum, None)
 COPY_SYNC = Peer("copy-sync", _copy_sync, _found_below(""))
 
 

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "aria2c": "aria2"}
 _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 
-_ALL = ("bgfetch", "files-pipeline", "curl", "aria2c", "files-aiohttp")
-_PLAIN = ("bgfetch-each", "bgfetch-loop", "plain-scrapy", "plain-saving")
+_ALL = ("bgfetch", "curl", "files-pipeline", "aria2c", "files-aiohttp")
+_OURS = ("bgfetch-each", "bgfetch-loop", "bgfetch-grouped")
+_PLAIN = ("plain-scrapy", "plain-saving")
 _POWER = ("bgfetch-power", "curl-sync", "copy-sync")
+_PROGRESS = ("bgfetch-progress", "bgfetch-quiet")
+_CHECKSUM = ("bgfetch-checksum", "sha256sum")
 PLAN = {
     "empty": ("bgfetch", "files-pipeline", "plain-scrapy"),
-    "large": (*_ALL, *_POWER, "bgfetch-progress", "bgfetch-quiet"),
+    "large": (*_ALL, *_PROGRESS, *_CHECKSUM, *_POWER),
     "large-tls": _ALL,
     "medium": (*_ALL, *_POWER),
     "medium-tls": _ALL,
-    "small": (*_ALL, *_PLAIN),
+    "small": (*_ALL, *_OURS, *_PLAIN),
     "small-tls": _ALL,
     "throttled": (
         "bgfetch", "bgfetch-4", "files-pipeline", "curl", "aria2c", "aria2c-4",
@@ -54,6 +57,8 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
         peers.BGFETCH_EACH,
         peers.BGFETCH_LOOP,
         peers.BGFETCH_4,
+        peers.BGFETCH_GROUPED,
+        peers.BGFETCH_CHECKSUM,
         peers.BGFETCH_POWER,
         peers.BGFETCH_PROGRESS,
         peers.BGFETCH_QUIET,
@@ -61,6 +66,7 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
         peers.PLAIN,
         peers.PLAIN_SAVING,
         peers.COPY_SYNC,
+        peers.SHA256SUM,
         peers.curl(paths["curl"]),
         peers.curl_sync(paths["curl"]),
         peers.aria2c(paths["aria2c"]),

@@ -17,6 +17,8 @@ SPIDERS = {
     "bgfetch": f"{_OURS}.BgfetchSpider",
     "bgfetch-each": f"{_OURS}.BgfetchEachSpider",
     "bgfetch-loop": f"{_OURS}.BgfetchLoopSpider",
+    "bgfetch-grouped": f"{_OURS}.BgfetchGroupedSpider",
+    "bgfetch-checksum": f"{_OURS}.BgfetchChecksumSpider",
     "bgfetch-power": f"{_OURS}.BgfetchPowerSpider",
     "bgfetch-progress": f"{_OURS}.BgfetchProgressSpider",
     "bgfetch-quiet": f"{_OURS}.BgfetchQuietSpider",

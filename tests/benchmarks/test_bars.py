@@ -8,15 +8,18 @@ import threading
 import time
 
 import pytest
+from attrs import frozen
 
 from benchmarks.bars import Bar, bars
-from benchmarks.cases import CASES, EMPTY, MiB
-from benchmarks.compare import Result, Spread
+from benchmarks.cases import CASES, EMPTY, MiB, Source
+from benchmarks.compare import Bench, Result, Spread
 from benchmarks.growth import row_of
 from benchmarks.measure import Usage
+from benchmarks.peers import Peer
 from benchmarks.plan import PLAN
 from benchmarks.ratios import PEERS, bars_of
 from benchmarks.report import as_json, bars_text
+from benchmarks.server import Served
 from benchmarks.throttle import throttled
 
 # Issue 5: row by row, what bgfetch may take at most.
@@ -48,6 +51,9 @@ small, bgfetch / plain-scrapy, wall: 1.15 x
 small, bgfetch / plain-scrapy, cpu: 1.15 x
 small, bgfetch-each / plain-scrapy, wall: 1.15 x
 small, bgfetch-each / plain-scrapy, cpu: 1.15 x
+small, bgfetch-loop / plain-scrapy, wall: 1.15 x
+small, bgfetch-loop / plain-scrapy, cpu: 1.15 x
+large, what a checksum adds / sha256sum, cpu: 1 x
 throttled, bgfetch-4 / bgfetch, wall less that of an empty crawl: 0.278 x
 """
 
@@ -84,6 +90,33 @@ def test_memory_is_held_against_the_empty_crawl_of_the_same_run():
     }
     (bar,) = bars(results)
     assert (bar.spread.values, bar.limit, bar.unit) == ((10.0,), 16.0, "MiB")
+
+
+def test_a_checksum_may_add_what_the_digest_alone_takes():
+    runs = {
+        "bgfetch": [usage(3)],
+        "bgfetch-checksum": [usage(5)],
+        "sha256sum": [usage(4)],
+    }
+    (bar,) = bars({"large": Result(CASES[0], runs)})
+    assert (bar.spread.values, bar.met) == ((0.5,), True)
+
+
+def test_nobody_always_comes_after_the_same_one(tmp_path):
+    @frozen
+    class NoBench(Bench):
+        def once(self, source: Source, peer: Peer) -> Usage:
+            order.append(peer.name)
+            return usage(1.0)
+
+    order: list[str] = []
+    bench = NoBench(tmp_path, Served({}, tmp_path), 16, 60.0, lambda _: None)
+    peers = [Peer(name, lambda _: [], None) for name in "ABC"]
+    result = bench.compare(Source(EMPTY, tmp_path, {}), peers, 3)
+    assert "".join(order) == "ABCCBAABC"
+    assert {peer: len(usages) for peer, usages in result.runs.items()} == dict.fromkeys(
+        "ABC", 3
+    )
 
 
 def test_the_time_of_an_empty_crawl_is_taken_off_both_of_one_and_four_connections():

@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MEASURES = {"wall", "done", "cpu", "peak"}
 OTHERS = [
-    "curl", "aria2c", "bgfetch-each", "bgfetch-loop", "plain-scrapy", "plain-saving",
+    "curl", "aria2c", "bgfetch-each", "bgfetch-loop", "bgfetch-grouped", "plain-scrapy",
+    "plain-saving",
 ]  # fmt: skip
 if find_spec("scrapy.core.downloader.handlers._aiohttp") is not None:
     OTHERS.append("files-aiohttp")
@@ -83,6 +84,26 @@ def test_the_json_has_the_numbers_of_every_peer_in_every_case(finished):
 
 
 @needs_programs
+def test_every_peer_of_one_large_file_does_its_work(tmp_path):
+    words = command(
+        "--case", "large", "--scale", 0.002, "--runs", 1, "--data", tmp_path
+    )
+    results = tmp_path / "results.json"
+    process = run([*words, "--json", str(results)])
+    assert process.returncode == 0, process.stderr
+    said = json.loads(results.read_text())
+    runs = said["cases"]["large"]["runs"]
+    assert {
+        "bgfetch-power", "curl-sync", "copy-sync", "bgfetch-checksum", "sha256sum",
+        "bgfetch-progress", "bgfetch-quiet",
+    } < runs.keys()  # fmt: skip
+    bars = {bar["name"]: bar["spread"]["median"] for bar in said["bars"]}
+    cpu = {peer: usages[0]["cpu"] for peer, usages in runs.items()}
+    added = (cpu["bgfetch-checksum"] - cpu["bgfetch"]) / cpu["sha256sum"]
+    assert bars["large, what a checksum adds / sha256sum, cpu"] == added
+
+
+@needs_programs
 def test_the_json_has_ratios_with_their_spread_and_the_bars(finished):
     said = json.loads((finished[0] / "results.json").read_text())
     small = said["cases"]["small"]
@@ -93,7 +114,7 @@ def test_the_json_has_ratios_with_their_spread_and_the_bars(finished):
     assert spread == dict.fromkeys(
         ("min", "median", "max"), pytest.approx(bgfetch / curl)
     ) | {"values": [pytest.approx(bgfetch / curl)]}
-    assert [set(bar) for bar in said["bars"]] == 9 * [
+    assert [set(bar) for bar in said["bars"]] == 11 * [
         {"name", "limit", "unit", "spread", "verdict"}
     ]
 
