@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.rules.uploads import upload_size
@@ -9,7 +10,6 @@ from scrapy_bgfetch.store.base import IdActive, Verdict
 from scrapy_bgfetch.store.rows import record_values, registration_values
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from scrapy_bgfetch.model import RecordRow, RegistrationRow
@@ -67,9 +67,12 @@ def register(
         raise ValueError(f"a record is not of registration {registration.uid}")
     if registration.downloaded != sum(record.stored for record in records):
         raise ValueError("downloaded is not the sum of what the records have stored")
-    if con.execute(ID_ACTIVE, (registration.scope, registration.id)).fetchone():
-        raise IdActive(registration.id)
-    con.execute(INSERT_REGISTRATION, registration_values(registration))
+    try:
+        con.execute(INSERT_REGISTRATION, registration_values(registration))
+    except sqlite3.IntegrityError:
+        if con.execute(ID_ACTIVE, (registration.scope, registration.id)).fetchone():
+            raise IdActive(registration.id) from None
+        raise
     con.executemany(INSERT_RECORD, map(record_values, records))
     con.executemany(ADOPT, adopted)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict
+from attrs import fields
 
 from scrapy_bgfetch.model import (
     AttemptOutcome,
@@ -21,6 +23,9 @@ from scrapy_bgfetch.model import (
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
+
+    from attrs import AttrsInstance
 
 # Of each row, many thousand are read at a time: what an enumeration and `json.loads` do
 # besides looking up and decoding would be most of it.
@@ -28,6 +33,24 @@ _RESULTS = {one.value: one for one in Result}
 _REASONS = {one.value: one for one in FailureReason}
 _STATES = {one.value: one for one in RecordState}
 _decode = json.JSONDecoder().raw_decode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def values_of(row: AttrsInstance) -> dict[str, Any]:
+    """Return the attributes of a row by their names.
+
+    For each row ``attrs.asdict`` looks at the class anew, in the time of a statement.
+    """
+    names, read = _reader_of(type(row))
+    return dict(zip(names, read(row), strict=True))
+
+
+@cache
+def _reader_of(
+    cls: type[AttrsInstance],
+) -> tuple[tuple[str, ...], Callable[[AttrsInstance], tuple[Any, ...]]]:
+    names = tuple(field.name for field in fields(cls))
+    return names, attrgetter(*names)
 
 
 def registration_values(row: RegistrationRow) -> dict[str, Any]:
@@ -35,7 +58,7 @@ def registration_values(row: RegistrationRow) -> dict[str, Any]:
 
     :raises TypeError, ValueError: ``icons`` or ``options`` is not JSON.
     """
-    values = asdict(row, recurse=False)
+    values = values_of(row)
     values["active"] = row.result is Result.UNSETTLED
     values["icons"] = to_json(row.icons)
     values["options"] = to_json(row.options)
@@ -59,7 +82,7 @@ def record_values(row: RecordRow) -> dict[str, Any]:
 
     :raises TypeError, ValueError: ``request`` is not JSON.
     """
-    values = asdict(row, recurse=False)
+    values = values_of(row)
     values["request"] = to_json(row.request)
     values["head"] = head_json(row.head)
     values["checksums"] = to_json(row.checksums)
@@ -84,7 +107,7 @@ def record_row(found: sqlite3.Row) -> RecordRow:
 
 def attempt_values(row: AttemptRow) -> dict[str, Any]:
     """Return the columns of an attempt by their names."""
-    return {**asdict(row, recurse=False), "urls": to_json(row.urls)}
+    return {**values_of(row), "urls": to_json(row.urls)}
 
 
 def attempt_row(found: sqlite3.Row) -> AttemptRow:
@@ -113,7 +136,7 @@ def to_json(value: object) -> str:
 
     :raises TypeError, ValueError: it is not JSON (NaN and infinity are not).
     """
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
 
 
 def _segments(text: str | None) -> tuple[tuple[int, int], ...]:

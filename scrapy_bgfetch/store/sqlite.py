@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import suppress
@@ -59,6 +60,9 @@ class SQLiteStore:
         self._durable = durable
         self._patient = patient
         self._thread: DatabaseThread | None = None
+        self._delivered: list[str] = []  # not yet written down
+        self._delivering: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         if self._thread is not None:
@@ -71,12 +75,16 @@ class SQLiteStore:
         )
         await thread.start()
         self._thread = thread
+        self._closing = asyncio.Event()
 
     def hurry(self) -> None:
         if self._thread is not None:
             self._thread.hurry()
 
     async def close(self) -> None:
+        self._closing.set()
+        if self._delivering is not None:
+            await asyncio.wait({self._delivering})
         if self._thread is not None:
             await self._thread.stop()
             self._thread = None
@@ -159,7 +167,17 @@ class SQLiteStore:
         )
 
     async def delivered(self, uid: str) -> None:
-        await self._run(lambda con: statements.delivered(con, uid), within=_SHARING)
+        self._delivered.append(uid)
+        if self._delivering is None:
+            self._delivering = asyncio.ensure_future(self._deliver())
+        await asyncio.shield(self._delivering)
+
+    async def _deliver(self) -> None:
+        """Write down those that come within _SHARING, in one statement."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), _SHARING)
+        uids, self._delivered, self._delivering = self._delivered, [], None
+        await self._run(lambda con: statements.delivered(con, uids))
 
     async def get(self, uid: str) -> RegistrationRow | None:
         return await self._run(lambda con: statements.get(con, uid))
@@ -201,12 +219,10 @@ class SQLiteStore:
     async def stored_bytes(self) -> int:
         return await self._run(statements.stored_bytes)
 
-    async def _run(
-        self, function: Callable[[sqlite3.Connection], T], *, within: float = 0.0
-    ) -> T:
+    async def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if self._thread is None:
             raise StoreError(f"the state in {self._path} is not open")
-        return await self._thread.run(function, within=within)
+        return await self._thread.run(function)
 
 
 def connect(path: Path, *, durable: bool = False) -> sqlite3.Connection:

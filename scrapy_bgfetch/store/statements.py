@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict
-
 from scrapy_bgfetch.model import RecordState
 from scrapy_bgfetch.store import attempts
 from scrapy_bgfetch.store.base import Verdict
@@ -16,6 +14,7 @@ from scrapy_bgfetch.store.rows import (
     registration_row,
     segments_json,
     to_json,
+    values_of,
 )
 
 if TYPE_CHECKING:
@@ -155,7 +154,10 @@ ABORT_RECORDS = """
         segments = NULL
     WHERE uid = ? AND state != 'settled'
 """
-DELIVERED = "UPDATE registrations SET delivered = 1 WHERE uid = ? AND active = 0"
+DELIVERED = """
+    UPDATE registrations SET delivered = 1
+    WHERE uid IN (SELECT value FROM json_each(?)) AND active = 0
+"""
 PARTS = """
     SELECT records.uid, idx FROM registrations
     CROSS JOIN records ON records.uid = registrations.uid
@@ -242,8 +244,8 @@ def settle(
     return verdict
 
 
-def delivered(con: sqlite3.Connection, uid: str) -> None:
-    con.execute(DELIVERED, (uid,))
+def delivered(con: sqlite3.Connection, uids: Sequence[str]) -> None:
+    con.execute(DELIVERED, (to_json(uids),))
 
 
 def get(con: sqlite3.Connection, uid: str) -> RegistrationRow | None:
@@ -307,7 +309,7 @@ def _verdict(cursor: sqlite3.Cursor) -> Verdict:
 
 def _mark(con: sqlite3.Connection, mark: Mark) -> Verdict:
     values = {
-        **asdict(mark, recurse=False),
+        **values_of(mark),
         "segments": segments_json(mark.segments),
     }
     if con.execute(MARK, values).rowcount:
@@ -317,7 +319,7 @@ def _mark(con: sqlite3.Connection, mark: Mark) -> Verdict:
 
 def _settle_record(con: sqlite3.Connection, end: Settlement) -> Verdict:
     values = {
-        **asdict(end, recurse=False),
+        **values_of(end),
         "head": head_json(end.head),
         "checksums": to_json(dict(end.checksums)),
         "segments": segments_json(end.segments),

@@ -80,7 +80,7 @@ class DatabaseThread:
         self._patient = patient
         self._told_to_stop = threading.Event()
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
-        self._new: list[_Job] = []  # of this turn of the event loop, or not urgent
+        self._new: list[_Job] = []  # of this turn of the event loop
         self._handing_over = False  # at the end of this turn
         self._lock = threading.Lock()  # nothing is queued behind the None that stops
         self._stopping = False
@@ -102,12 +102,9 @@ class DatabaseThread:
             await self.stop()
             raise
 
-    async def run(
-        self, function: Callable[[sqlite3.Connection], T], *, within: float = 0.0
-    ) -> T:
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Return what ``function`` returns, once that is committed.
 
-        :param within: seconds in which others may come to share its transaction.
         :raises StoreError: SQLite failed, here or in the group's commit; nothing
             of ``function`` was kept. Or the thread was stopped.
         """
@@ -116,9 +113,7 @@ class DatabaseThread:
         with self._lock:
             if self._stopping:
                 raise StoreError("the store is closed")
-            if within:
-                loop.call_later(within, self._hand_over)
-            elif not self._handing_over:
+            if not self._handing_over:
                 self._handing_over = True
                 loop.call_soon(self._hand_over)
             self._new.append(_Job(function, future))

@@ -95,23 +95,34 @@ async def test_where_nothing_fails_there_are_no_savepoints(store):
     assert not any("SAVEPOINT" in one for one in said)
 
 
-async def test_deliveries_wait_for_others_to_share_their_transaction(store):
+async def test_deliveries_wait_for_others_to_share_their_statement(store):
     said = await trace(store)
     waiting = []
     for number in range(20):
         waiting.append(asyncio.ensure_future(store.delivered(str(number))))
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
-    assert said.count("COMMIT") < 20
+    assert said.count("COMMIT") == 1
+    assert sum("delivered = 1" in one for one in said) == 1
 
 
-async def test_what_is_urgent_takes_deliveries_with_it(store):
-    await store.register(registration("a"), records(1, "a"))
-    await store.settle("a", Result.SUCCESS, FailureReason.NONE, 1.0)
-    delivering = asyncio.ensure_future(store.delivered("a"))
+async def test_a_delivery_is_kept_though_its_waiter_is_cancelled_or_the_store_closed(
+    path,
+):
+    store = SQLiteStore(path)
+    await store.open()
+    for uid in "ab":
+        await store.register(registration(uid), records(1, uid))
+        await store.settle(uid, Result.SUCCESS, FailureReason.NONE, 1.0)
+    first = asyncio.ensure_future(store.delivered("a"))
+    second = asyncio.ensure_future(store.delivered("b"))
     await asyncio.sleep(0)
+    first.cancel()
+    await store.close()
+    await second
+    await store.open()
     assert await store.undelivered("s") == []
-    await delivering
+    await store.close()
 
 
 async def test_what_came_in_the_turn_of_the_end_is_committed(path):
