@@ -82,10 +82,14 @@ def _places(bars: Sequence[Bar]) -> list[float]:
 
 
 def _name_ticks(axes: Any) -> None:
-    """Write 0.25 and 4 rather than powers of ten."""
+    """Write 1/4 and 4 rather than powers of ten."""
     axes.xaxis.set_major_locator(LogLocator(base=2, numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_fraction))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _fraction(value: float, _: object = None) -> str:
+    return f"{value:.3g}" if value >= 1 else f"1/{1 / value:.3g}"
 
 
 def _title(results: Mapping[str, Any]) -> str:

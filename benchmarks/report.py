@@ -115,11 +115,11 @@ def header(facts: Mapping[str, Any], *, rounds: int, concurrency: int) -> str:
 
 
 _MEDIANS_HEAD = "".join(
-    [f"  {'medians':<22}"]
+    [f"  {'medians':<27}"]
     + [f"{name:>22}" for name in ("wall s", "done s", "CPU s", "peak MiB")]
 )
 _RATIOS_HEAD = "".join(
-    [f"  {'bgfetch / ...':<22}"]
+    [f"  {'bgfetch / ...':<27}"]
     + [f"{name:>22}" for name in ("wall", "done", "CPU", "peak")]
     + ["   (min median max)"]
 )
@@ -136,13 +136,13 @@ def _title(result: Result) -> str:
 def _medians(result: Result, peer: str) -> str:
     *seconds, peak = (result.median(peer, measure) for measure in MEASURES)
     cells = [*(f"{value:.2f}" for value in seconds), f"{peak / MiB:.1f}"]
-    return f"  {peer:<22}" + "".join(f"{cell:>22}" for cell in cells)
+    return f"  {peer:<27}" + "".join(f"{cell:>22}" for cell in cells)
 
 
 def _ratios(result: Result, name: str, ours: str, other: str) -> str:
     spreads = [result.ratio(ours, other, measure) for measure in MEASURES]
     cells = [f"{s.min:.3g} {s.median:.3g} {s.max:.3g}" for s in spreads]
-    return f"  {name:<22}" + "".join(f"{cell:>22}" for cell in cells)
+    return f"  {name:<27}" + "".join(f"{cell:>22}" for cell in cells)
 
 
 def _spread_json(spread: Spread) -> dict[str, Any]:
