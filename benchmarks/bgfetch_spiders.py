@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,10 @@ import scrapy
 
 from benchmarks.downloader import Downloader
 from scrapy_bgfetch import signals
+from scrapy_bgfetch.bodies.local import PartFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from scrapy.crawler import Crawler
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from scrapy_bgfetch import BackgroundFetchManager, BackgroundFetchRegistration
 
 _NEVER = 24 * 60 * 60  # seconds
+_BETWEEN = 0.05  # seconds
+_SEEK = 0.03  # seconds
+_SLOW = 16 * 1024 * 1024  # bytes a second, in each of several threads
 
 
 class BgfetchSpider(Downloader):
@@ -130,6 +136,43 @@ class BgfetchPowerSpider(BgfetchSpider):
         """Return what turns the add-on on, and its flushes."""
         common = BgfetchSpider.settings_for(out, concurrency)
         return {**common, "BGFETCH_DURABILITY": "power"}
+
+
+class BgfetchSlowDiskSpider(BgfetchSpider):
+    """The same as the first, begun one after another, on a disk that is slow.
+
+    What arrives is held longest then: each transfer begins while those before it wait
+    for their writes.
+    """
+
+    name = "bgfetch-slow-disk"
+
+    async def registered(self) -> list[BackgroundFetchRegistration]:
+        """Register them one after another."""
+        found = []
+        with _slow_writes():
+            for url in self.urls:
+                found.append(await self.background_fetch.fetch(url, url))
+                await asyncio.sleep(_BETWEEN)
+            for bg_fetch in found:
+                await bg_fetch.settled()
+        return found
+
+
+@contextmanager
+def _slow_writes() -> Iterator[None]:
+    """Let each write wait for a disk meanwhile; there is no slow one at hand."""
+    write = PartFile.write
+
+    def slowly(part: PartFile, data: bytes | memoryview) -> None:
+        time.sleep(_SEEK + len(data) / _SLOW)
+        write(part, data)
+
+    PartFile.write = slowly  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        PartFile.write = write  # type: ignore[method-assign]
 
 
 class BgfetchProgressSpider(BgfetchSpider):

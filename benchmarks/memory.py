@@ -30,17 +30,21 @@ def main() -> None:
     parser.add_argument("--transfers", type=int, default=64, metavar="N")
     parser.add_argument("--size", type=int, default=64, help="of the file, in MiB")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument(
+        "--slow-disk", action="store_true", help="begin one by one; let writes wait"
+    )
     given = parser.parse_args()
+    spider = "bgfetch-slow-disk" if given.slow_disk else "bgfetch"
     with served(given.size) as (work, urls):
         for scheme, url in urls.items():
-            _compare(scheme, many(url, given.transfers), given.runs, work)
+            _compare(scheme, many(url, given.transfers), given.runs, work, spider)
 
 
-def _compare(scheme: str, urls: list[str], runs: int, work: Path) -> None:
+def _compare(scheme: str, urls: list[str], runs: int, work: Path, spider: str) -> None:
     empty, full = [], []
     for _ in range(runs):
-        empty.append(_crawl([], len(urls), work))
-        full.append(_crawl(urls, len(urls), work))
+        empty.append(_crawl([], len(urls), work, spider))
+        full.append(_crawl(urls, len(urls), work, spider))
     peak, base = (statistics.median(u.peak for u in many) for many in (full, empty))
     cpu, wall = (statistics.median(getattr(u, m) for u in full) for m in _TIMES)
     print(
@@ -50,14 +54,14 @@ def _compare(scheme: str, urls: list[str], runs: int, work: Path) -> None:
     )
 
 
-def _crawl(urls: list[str], concurrency: int, work: Path) -> Usage:
+def _crawl(urls: list[str], concurrency: int, work: Path, spider: str) -> Usage:
     """Download them all at once, in a process of its own; nothing of it is left."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         place = Path(folder)
         listed = place / "urls.txt"
         listed.write_text("\n".join(urls))
-        spider = [sys.executable, "-m", "benchmarks.spiders", "bgfetch", str(listed)]
-        command = [*spider, str(place / "out"), str(place / "done"), str(concurrency)]
+        crawl = [sys.executable, "-m", "benchmarks.spiders", spider, str(listed)]
+        command = [*crawl, str(place / "out"), str(place / "done"), str(concurrency)]
         return run(command, env=environment(), cwd=place, timeout=600)
 
 

@@ -22,6 +22,7 @@ SPIDERS = {
     "bgfetch-power": f"{_OURS}.BgfetchPowerSpider",
     "bgfetch-progress": f"{_OURS}.BgfetchProgressSpider",
     "bgfetch-quiet": f"{_OURS}.BgfetchQuietSpider",
+    "bgfetch-slow-disk": f"{_OURS}.BgfetchSlowDiskSpider",
     "bgfetch-4": f"{_OURS}.Bgfetch4Spider",
     "files-pipeline": f"{_PIPELINE}.FilesPipelineSpider",
     "files-aiohttp": f"{_PIPELINE}.FilesPipelineAiohttpSpider",

@@ -17,7 +17,7 @@ READ_SIZE = 512 * 1024
 """Bytes that are read at once when few transfers are under way: a turn of the event
 loop costs as much as 100 KiB. Of 256 KiB and 1 MiB neither was faster."""
 
-_ALL = 6 * 1024 * 1024  # bytes, of all transfers
+_ALL = 3 * 1024 * 1024  # bytes, of all transfers
 _LEAST = 16 * 1024  # bytes: a TLS record
 _WAITING = 4  # reads that a body can come to that nobody reads yet
 
