@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,8 @@ class Digests:
     def follow(self, length: int) -> None:
         """Hash on in the background: the file has ``length`` bytes by now.
 
-        A job that is running goes on to there.
-
-        Nothing happens while a job is running, while less than BLOCK is new, after
+        A job that is running in the background goes on to there. Otherwise nothing
+        happens while less than BLOCK is new, while ``finish`` is at work, after
         ``stop``, and after a job that failed: ``finish`` meets its error again.
         Never raises and never blocks; needs no running event loop.
         """
@@ -84,7 +84,7 @@ class Digests:
 
     async def _to_the_end(self, length: int) -> dict[str, str]:
         while True:
-            self._job = self._pool.submit(self._hash)
+            self._job = self._pool.submit(self._hash, length)
             digests = await asyncio.wrap_future(self._job)
             if self._position == length:
                 return digests
@@ -108,12 +108,12 @@ class Digests:
             return False
         return job is None or not (job.cancelled() or job.exception())
 
-    def _hash(self) -> dict[str, str]:
-        """Go on as far as is known, one slice at most, in a thread.
+    def _hash(self, length: int = sys.maxsize) -> dict[str, str]:
+        """Go on to ``length``, or as far as is known; one slice at most, in a thread.
 
         While it runs nobody else moves the position and the hashes.
         """
-        last = self._position + _SLICE
+        last = min(length, self._position + _SLICE)
         with self._path.open("rb", buffering=0) as file:
             file.seek(self._position)
             block = memoryview(bytearray(min(BLOCK, self._known - self._position)))

@@ -159,6 +159,18 @@ async def test_a_job_goes_on_to_what_has_come_meanwhile(path, pool):
     assert await digests.finish(len(data)) == digest_of(data)
 
 
+async def test_what_comes_while_it_finishes_is_not_hashed_with_it(path, pool):
+    data = some(3 * BLOCK)
+    path.write_bytes(data)
+    digests = Digests(path, ["sha256"], pool)
+    with held(pool):
+        finishing = asyncio.ensure_future(digests.finish(2 * BLOCK))
+        await turns()
+        digests.follow(len(data))
+    found = await asyncio.wait_for(finishing, SOON)
+    assert found == digest_of(data[: 2 * BLOCK])
+
+
 async def test_a_small_file_does_not_wait_for_all_of_a_big_one(
     path, tmp_path, monkeypatch
 ):
