@@ -6,11 +6,12 @@ import asyncio
 import time
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import scrapy
 
 from benchmarks.downloader import Downloader
+from benchmarks.plain_spiders import PlainSpider
 from scrapy_bgfetch import signals
 from scrapy_bgfetch.bodies.local import PartFile
 
@@ -35,14 +36,16 @@ class BgfetchSpider(Downloader):
 
     name = "bgfetch"
     background_fetch: BackgroundFetchManager
+    more: ClassVar[dict[str, Any]] = {}  # settings
 
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
+    @classmethod
+    def settings_for(cls, out: Path, concurrency: int) -> dict[str, Any]:
         """Return what turns the add-on on."""
         return {
             "ADDONS": {"scrapy_bgfetch.Addon": 500},
             "BGFETCH_DIR": str(out),
             "BGFETCH_CONCURRENT_RECORDS": concurrency,
+            **cls.more,
         }
 
     async def start(self) -> AsyncIterator[Any]:
@@ -91,12 +94,11 @@ class BgfetchLoopSpider(BgfetchSpider):
         return [await self.background_fetch.fetch(url, url) for url in self.urls]
 
 
-class BgfetchGroupedSpider(Downloader):
+class BgfetchGroupedSpider(PlainSpider):
     """Downloads all URLs as ordinary requests of one group, with a callback each."""
 
     name = "bgfetch-grouped"
-    settings_for = staticmethod(BgfetchSpider.settings_for)
-    came = 0
+    settings_for = BgfetchSpider.settings_for
 
     async def start(self) -> AsyncIterator[Any]:
         """Yield one request for each URL."""
@@ -108,34 +110,19 @@ class BgfetchGroupedSpider(Downloader):
         """Count, and do nothing with the body, like the plain spider."""
         self.came += response.status == HTTPStatus.OK
 
-    def closed(self, reason: str) -> None:  # noqa: ARG002
-        """Tell that everything came, when it has."""
-        if self.came == len(self.urls):
-            self.finished()
-
 
 class BgfetchChecksumSpider(BgfetchSpider):
     """The same as the first, and computes the SHA-256 of every file."""
 
     name = "bgfetch-checksum"
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
-        """Return what turns the add-on on, and its checksums."""
-        common = BgfetchSpider.settings_for(out, concurrency)
-        return {**common, "BGFETCH_CHECKSUM": "sha256"}
+    more: ClassVar = {"BGFETCH_CHECKSUM": "sha256"}
 
 
 class BgfetchPowerSpider(BgfetchSpider):
     """The same as the first, with files that survive a loss of power."""
 
     name = "bgfetch-power"
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
-        """Return what turns the add-on on, and its flushes."""
-        common = BgfetchSpider.settings_for(out, concurrency)
-        return {**common, "BGFETCH_DURABILITY": "power"}
+    more: ClassVar = {"BGFETCH_DURABILITY": "power"}
 
 
 class BgfetchSlowDiskSpider(BgfetchSpider):
@@ -197,13 +184,10 @@ class BgfetchQuietSpider(BgfetchSpider):
     """The same as the first, without progress events and stats."""
 
     name = "bgfetch-quiet"
-
-    @staticmethod
-    def settings_for(out: Path, concurrency: int) -> dict[str, Any]:
-        """Return what turns the add-on on, and what watches it off."""
-        common = BgfetchSpider.settings_for(out, concurrency)
-        stats = "scrapy.statscollectors.DummyStatsCollector"
-        return {**common, "BGFETCH_PROGRESS_INTERVAL": _NEVER, "STATS_CLASS": stats}
+    more: ClassVar = {
+        "BGFETCH_PROGRESS_INTERVAL": _NEVER,
+        "STATS_CLASS": "scrapy.statscollectors.DummyStatsCollector",
+    }
 
 
 class Bgfetch4Spider(BgfetchSpider):

@@ -36,6 +36,11 @@ class Job:
     source: Path
 
     @property
+    def sources(self) -> list[str]:
+        """The paths of the files on the server."""
+        return [str(self.source / name_of(url)) for url in self.urls]
+
+    @property
     def stamp(self) -> Path:
         """The file that a spider makes when all others are there."""
         return self.scratch / "done"
@@ -107,19 +112,13 @@ def _curl_sync(program: str) -> Callable[[Job], list[str]]:
 
 
 def _copy_sync(job: Job) -> list[str]:
-    files = [str(job.source / name_of(url)) for url in job.urls]
-    return [
-        _SHELL,
-        "-c",
-        f'cp --reflink=never "$@" "$0" && {_SYNC}',
-        str(job.out),
-        *files,
-    ]
+    copy = f'cp --reflink=never "$@" "$0" && {_SYNC}'
+    return [_SHELL, "-c", copy, str(job.out), *job.sources]
 
 
 def _sha256sum(job: Job) -> list[str]:
-    files = [str(job.source / name_of(url)) for url in job.urls]
-    return [_SHELL, "-c", 'sha256sum "$@" && touch "$0"', str(job.stamp), *files]
+    hash_all = 'sha256sum "$@" && touch "$0"'
+    return [_SHELL, "-c", hash_all, str(job.stamp), *job.sources]
 
 
 def _found_below(folder: str) -> Callable[[Job], dict[str, Path]]:

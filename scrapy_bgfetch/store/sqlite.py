@@ -62,7 +62,6 @@ class SQLiteStore:
         self._thread: DatabaseThread | None = None
         self._delivered: list[str] = []  # not yet written down
         self._delivering: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         if self._thread is not None:
@@ -75,14 +74,12 @@ class SQLiteStore:
         )
         await thread.start()
         self._thread = thread
-        self._closing = asyncio.Event()
 
     def hurry(self) -> None:
         if self._thread is not None:
             self._thread.hurry()
 
     async def close(self) -> None:
-        self._closing.set()
         if self._delivering is not None:
             await asyncio.wait({self._delivering})
         if self._thread is not None:
@@ -174,8 +171,7 @@ class SQLiteStore:
 
     async def _deliver(self) -> None:
         """Write down those that come within _SHARING, in one statement."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), _SHARING)
+        await asyncio.sleep(_SHARING)
         uids, self._delivered, self._delivering = self._delivered, [], None
         await self._run(lambda con: statements.delivered(con, uids))
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -101,7 +102,9 @@ class AiohttpExchange:
         self._content = response.content
         self._ahead = None if self._content.is_eof() else _ReadAhead(self._content)
         self._url = url
-        self.head = Head(url, response.status, _field_lines(response))
+        self.head = Head(
+            url, response.status, tuple(starmap(_field_line, response.raw_headers))
+        )
         version = response.version
         self.protocol = f"HTTP/{version.major}.{version.minor}" if version else None
         connection = response.connection
@@ -379,10 +382,6 @@ def _proxy(request: Request) -> dict[str, Any]:
         return {"proxy": url}
     fields = {"Proxy-Authorization": credentials.decode("latin-1")}
     return {"proxy": url, "proxy_headers": fields}
-
-
-def _field_lines(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
-    return tuple(_field_line(name, value) for name, value in response.raw_headers)
 
 
 @lru_cache(maxsize=1024)
