@@ -29,6 +29,7 @@ _LIKE = {
     "curl-sync": "bgfetch-power",
     "sha256sum": "bgfetch-checksum",
 }
+_LEAST = ("scrapy-aiohttp", "aria2c")  # what a bar leaves for any plugin
 MANY = 1000  # files
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
@@ -84,7 +85,8 @@ class Result:
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Return who is compared with whom, ours first, by what to call it.
 
-        It is bgfetch with each other one, and like with like.
+        It is bgfetch with each other one, and like with like; and with aria2c what is
+        the least that any plugin could take.
         """
         found = {}
         for other in self.runs:
@@ -93,6 +95,8 @@ class Result:
                 found[f"{ours} / {other}"] = ours, other
             elif other != BGFETCH.name:
                 found[other] = BGFETCH.name, other
+        if all(peer in self.runs for peer in _LEAST):
+            found[" / ".join(_LEAST)] = _LEAST
         return found
 
     def values(self, peer: str, measure: str) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 
 _ALL = ("bgfetch", "curl", "files-pipeline", "aria2c", "files-aiohttp")
 _OURS = ("bgfetch-each", "bgfetch-loop", "bgfetch-grouped")
-_PLAIN = ("plain-scrapy", "plain-saving")
+_PLAIN = ("plain-scrapy", "plain-saving", "scrapy-aiohttp")
 _POWER = ("bgfetch-power", "curl-sync", "copy-sync")
 _PROGRESS = ("bgfetch-progress", "bgfetch-quiet")
 _CHECKSUM = ("bgfetch-checksum", "sha256sum")
@@ -65,6 +65,7 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
         peers.FILES_PIPELINE,
         peers.PLAIN,
         peers.PLAIN_SAVING,
+        peers.SCRAPY_AIOHTTP,
         peers.COPY_SYNC,
         peers.SHA256SUM,
         peers.curl(paths["curl"]),

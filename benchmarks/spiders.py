@@ -10,6 +10,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.utils.misc import load_object
 
 _OURS = "benchmarks.bgfetch_spiders"
+_BARE = "benchmarks.bare_spiders"
 _PIPELINE = "benchmarks.pipeline_spiders"
 _PLAIN = "benchmarks.plain_spiders"
 # Only the module of one is imported: the others must not pay for what ours imports.
@@ -28,6 +29,7 @@ SPIDERS = {
     "files-aiohttp": f"{_PIPELINE}.FilesPipelineAiohttpSpider",
     "plain-scrapy": f"{_PLAIN}.PlainSpider",
     "plain-saving": f"{_PLAIN}.PlainSavingSpider",
+    "scrapy-aiohttp": f"{_BARE}.BareSpider",
 }
 
 
