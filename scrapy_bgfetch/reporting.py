@@ -78,24 +78,14 @@ class Reporter:
 
         :raises NotAllowedError: one of them refused it.
         """
-        await self.dispatcher.ask(
-            "bgfetch_response_started",
-            registration=self.registration,
-            record=self._record(record),
-            response=self._response(record),
-        )
+        await self._ask("bgfetch_response_started", record)
 
     async def body_complete(self, record: LiveRecord) -> None:
         """Ask the plug-ins whether the body is what it should be.
 
         :raises NotAllowedError: one of them refused it.
         """
-        await self.dispatcher.ask(
-            "bgfetch_body_complete",
-            registration=self.registration,
-            record=self._record(record),
-            response=self._response(record),
-        )
+        await self._ask("bgfetch_body_complete", record)
 
     async def file_name(self, record: LiveRecord) -> str:
         """Let the plug-ins name the file; whatever they say is made safe."""
@@ -175,6 +165,19 @@ class Reporter:
         """Send the signal, unless it has ended meanwhile: the last one follows (69)."""
         if self.registration.result is result:
             await self._send("bgfetch_progress")
+
+    async def _ask(self, hook: str, record: LiveRecord) -> None:
+        """Call a hook that may refuse what came of a record.
+
+        :raises NotAllowedError: an implementation did.
+        """
+        if self.dispatcher.has(hook):
+            await self.dispatcher.ask(
+                hook,
+                registration=self.registration,
+                record=self._record(record),
+                response=self._response(record),
+            )
 
     async def _call(self, hook: str, **arguments: object) -> None:
         """Call a hook and wait for its implementations, which go on if nobody waits."""

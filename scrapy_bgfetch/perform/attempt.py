@@ -38,6 +38,7 @@ from scrapy_bgfetch.rules.resume import (
 )
 from scrapy_bgfetch.rules.validation import shown_url
 from scrapy_bgfetch.transport.base import Exchange, TransportError
+from scrapy_bgfetch.transport.cancelling import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -78,7 +79,7 @@ class Attempt:
         self._record = record
         self._log = log
         self._exchange: Exchange | None = None
-        self._waits: asyncio.Future[Any] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
         self._closed = False
         self._number = number
         self._others = 0
@@ -128,8 +129,9 @@ class Attempt:
     def close(self) -> None:
         """Close its connection, and refuse to open another."""
         self._closed = True
-        if self._waits is not None:
-            self._waits.cancel()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
         self._drop_exchange()
 
     def check(self, request: Request) -> None:
@@ -186,20 +188,20 @@ class Attempt:
         return await self._unless_closed(transport.open(request, upload))
 
     async def _unless_closed(self, doing: Coroutine[Any, Any, T]) -> T:
-        """Wait for what :meth:`close` cancels.
+        """Wait for what :meth:`close` cancels, without a task of its own.
 
         :raises AttemptClosed: it did.
         """
-        waits = asyncio.ensure_future(doing)
-        self._waits = waits
+        task = self._waiting = asyncio.current_task()
         try:
-            return await waits
+            return await doing
         except asyncio.CancelledError:
-            if self._closed:
-                raise AttemptClosed("the attempt was interrupted") from None
-            raise
+            if not self._closed:
+                raise
+            take_back(task)
+            raise AttemptClosed("the attempt was interrupted") from None
         finally:
-            self._waits = None
+            self._waiting = None
 
     async def _error_body(self, exchange: Exchange) -> bytes:
         """Read what the page may have in size and, if it drips, in time.

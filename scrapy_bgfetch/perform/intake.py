@@ -77,7 +77,7 @@ class Intake:
         head = exchange.head
         if self._record.row.method == "HEAD":
             return await self._take_none(head)
-        self._refuse_early(head, decision)
+        self._refuse_early(decision)
         decoder = make_decoder(head.get("Content-Encoding"))
         await self._begin(decision, head, encoded=decoder is not None)
         if transfer := self._in_parts(decision):
@@ -107,17 +107,17 @@ class Intake:
             *(self._context, record, self, segments), most=most, beside=self._beside
         )
 
-    def _refuse_early(self, head: Head, decision: Append | Replace) -> None:
+    def _refuse_early(self, decision: Append | Replace) -> None:
         """Refuse a body that announces to be too long, before it comes."""
         record, group = self._record, self._record.group
         others = group.downloaded - record.stored
-        excess = announced_excess(group.download_total, others, head, decision)
+        excess = announced_excess(group.download_total, others, decision)
         if excess:
             raise OverBudget(
                 f"{record.url} announces {excess} bytes more than are left of the "
                 f"download_total of {group.download_total} bytes. {_BUDGET_ADVICE}"
             )
-        length = announced_length(head, decision)
+        length = announced_length(decision)
         if length is None:
             return
         most = self._context.settings.record_maxsize

@@ -332,11 +332,13 @@ class Group:
 
         A name whose folder is a file already loses its folders.
         """
-        if not self.names.isdisjoint(map(collision_key, folders_of(name))):
+        folders = [collision_key(folder) for folder in folders_of(name)]
+        if not self.names.isdisjoint(folders):
             name = f"{self.folder}/{name.rpartition('/')[2]}"
+            folders = [collision_key(self.folder)]
         free = unique_name(name, self._is_taken)
         self.names.add(collision_key(free))
-        self.folders.update(map(collision_key, folders_of(free)))
+        self.folders.update(folders)
         return free
 
     def give_back(self, path: str) -> None:

@@ -359,8 +359,10 @@ def divided(
     assert record.head is not None
     if record.segments is not None:
         return record.segments
+    if most < 2:
+        return None
     size = divisible(decision, record.head, record.size)
-    if most < 2 or size is None or size - record.stored < 2 * LEAST:
+    if size is None or size - record.stored < 2 * LEAST:
         return None
     return Segments(size, ((0, record.stored),))
 

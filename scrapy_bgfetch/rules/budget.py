@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from scrapy_bgfetch.rules.resume import Append, Decision, Replace, identity_length
-
-if TYPE_CHECKING:
-    from scrapy_bgfetch.model import Head
+from scrapy_bgfetch.rules.resume import Append, Decision, Replace
 
 
 def would_exceed(download_total: int, stored: int, more: int) -> bool:
@@ -20,24 +15,24 @@ def would_exceed(download_total: int, stored: int, more: int) -> bool:
 
 
 def announced_excess(
-    download_total: int, others: int, head: Head, decision: Decision
+    download_total: int, others: int, decision: Decision
 ) -> int | None:
     """Return by how many bytes an answer announces to break the budget.
 
     ``others`` is what the group has stored without this record; ``decision`` is
-    what :func:`~scrapy_bgfetch.rules.resume.decide` said to ``head``. Looks at an
-    identity Content-Length and at Content-Range. None means that nothing is
+    what :func:`~scrapy_bgfetch.rules.resume.decide` said to the answer's head: it has
+    an identity Content-Length, or what a Content-Range says. None means that nothing is
     announced to break it: not that it will hold, so every write is still checked.
     """
-    length = announced_length(head, decision)
+    length = announced_length(decision)
     if length is None or not would_exceed(download_total, others, length):
         return None
     return others + length - download_total
 
 
-def announced_length(head: Head, decision: Decision) -> int | None:
+def announced_length(decision: Decision) -> int | None:
     """Return the length that an answer announces for the whole body, if any."""
     if isinstance(decision, Append):
         known = decision.complete_length
         return decision.until if known is None else known
-    return identity_length(head) if isinstance(decision, Replace) else None
+    return decision.length if isinstance(decision, Replace) else None

@@ -6,7 +6,7 @@ import mimetypes
 import re
 import unicodedata
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -87,7 +87,7 @@ def file_name(url: str, head: Head) -> str:
     A name without an extension gets the one of ``Content-Type``, when that says
     more than application/octet-stream. Has the guarantees of :func:`safe_name`.
     """
-    names = (*_disposition_names(head), *_url_names(head.url), *_url_names(url))
+    names = chain(_disposition_names(head), _url_names(head.url), _url_names(url))
     name = next(filter(None, map(_clean, names)), _FALLBACK)
     if not _has_extension(name):
         name += _type_extension(head.get("content-type") or "")
@@ -216,8 +216,11 @@ def _unquote(segment: str) -> str:
 def _disposition_names(head: Head) -> Iterator[str]:
     """Yield the usable names of ``Content-Disposition``, the best one first."""
     fields = (v for name, v in head.headers if name.lower() == "content-disposition")
+    field = next(fields, "")
+    if not field:
+        return
     values: dict[str, str] = {}
-    for parameter, value in _PARAMETER.findall(next(fields, "")):
+    for parameter, value in _PARAMETER.findall(field):
         values.setdefault(parameter.lower(), value.strip())
     for name in (
         _ext_value(values.get("filename*", "")),

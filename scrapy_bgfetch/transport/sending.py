@@ -13,6 +13,7 @@ import aiohttp
 
 from scrapy_bgfetch.rules.uploads import may_repeat
 from scrapy_bgfetch.transport.base import Exchange, TransportError
+from scrapy_bgfetch.transport.cancelling import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -180,36 +181,6 @@ class Patience:
     def _is_sending(self) -> bool:
         body = self._body
         return body is not None and body.moved is not None and not body.ended
-
-
-class Limit:
-    """Cancels what the current task awaits when the seconds have passed; 0 is never.
-
-    As asyncio.timeout does it, which Python 3.10 has not.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._task = asyncio.current_task()
-        self._passed = False
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._pass) if seconds else None
-
-    def passed(self) -> bool:
-        """Whether this, and nobody else, has cancelled the task; takes that back."""
-        if not self._passed:
-            return False
-        uncancel = getattr(self._task, "uncancel", None)  # from Python 3.11 on
-        return uncancel is None or uncancel() == 0
-
-    def stop(self) -> None:
-        """Cancel no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _pass(self) -> None:
-        assert self._task is not None
-        self._passed = True
-        self._task.cancel()
 
 
 def _close_late(opening: asyncio.Future[E]) -> None:
