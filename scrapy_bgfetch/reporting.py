@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import humanize
 from attrs import define, field
-from pydispatch.dispatcher import getAllReceivers, liveReceivers
+from pydispatch.dispatcher import getAllReceivers
 from scrapy import Request
 
 from scrapy_bgfetch import signals, stats
@@ -144,7 +144,9 @@ class Reporter:
         await self.progress()
         signal, event, stat = _terminal(registration)
         self._count(stat)
-        self._log()
+        said = _Summary(registration)
+        about = {"spider": self.crawler.spider}
+        logger.info("Background fetch %r: %s", registration.id, said, extra=about)
         with event.dispatching():
             await self._signal(signal, event=event)
             await self._call("bgfetch_settled")
@@ -195,7 +197,7 @@ class Reporter:
     def _is_heard(self, name: str) -> bool:
         """Whether anybody is connected: Scrapy takes its time to tell nobody."""
         receivers = getAllReceivers(self.crawler.signals.sender, getattr(signals, name))
-        return any(True for _ in liveReceivers(receivers))
+        return next(receivers, None) is not None
 
     async def _send(self, name: str, **arguments: object) -> None:
         """Send a signal; Scrapy logs the handlers that raise."""
@@ -222,23 +224,23 @@ class Reporter:
     def _response(self, record: LiveRecord) -> Lazy:
         return Lazy(partial(response_of, record, self.bodies, request=record.request))
 
-    def _log(self) -> None:
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        registration = self.registration
-        records = registration.records
+
+class _Summary:
+    """What the log says of one that has ended: text only where it is written."""
+
+    def __init__(self, registration: BackgroundFetchRegistration) -> None:
+        self._registration = registration
+
+    def __str__(self) -> str:
+        registration = self._registration
+        reason, records = registration.failure_reason, registration.records
         good = sum(not record.failure_reason for record in records)
         same = sum(record.not_modified for record in records)
-        logger.info(
-            "Background fetch %r: %s%s, %d of %d files%s, %s",
-            registration.id,
-            registration.result,
-            f" ({registration.failure_reason})" if registration.failure_reason else "",
-            good,
-            len(records),
-            f" ({same} not modified)" if same else "",
-            humanize.naturalsize(registration.downloaded, binary=True),
-            extra={"spider": self.crawler.spider},
+        stored = humanize.naturalsize(registration.downloaded, binary=True)
+        return (
+            f"{registration.result}{f' ({reason})' if reason else ''}, "
+            f"{good} of {len(records)} files"
+            f"{f' ({same} not modified)' if same else ''}, {stored}"
         )
 
 
