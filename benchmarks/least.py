@@ -2,8 +2,9 @@
 
 It takes the way of a background fetch apart: the same URLs go through Scrapy's
 downloader and all its middlewares to a handler that answers at once, without a network;
-they are fetched and written by aiohttp alone, without Scrapy; and they are a background
-fetch.
+they are fetched and written by aiohttp alone, without Scrapy; what a download of each
+begins and ends with is written to a state, without any download; and they are a
+background fetch.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ from benchmarks.plan import MissingProgramError, programs
 from benchmarks.running import at_least_one
 from benchmarks.server import ServerError, nginx
 from benchmarks.spiders import common_settings
+from scrapy_bgfetch.model import (
+    AttemptRow,
+    FailureReason,
+    Head,
+    RecordRow,
+    RegistrationRow,
+)
+from scrapy_bgfetch.store.base import Settlement
+from scrapy_bgfetch.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -57,6 +67,7 @@ class LeastSpider(BgfetchSpider):
         """Measure one part after another."""
         await self._part("Scrapy's downloader, no network", self._through_scrapy)
         await self._part("aiohttp and a file, no Scrapy", self._by_aiohttp)
+        await self._part("the state of each, no download", self._to_the_state)
         await self._part("a background fetch of all", self._in_the_background)
         return
         yield  # Scrapy wants a generator
@@ -88,8 +99,37 @@ class LeastSpider(BgfetchSpider):
 
             await _all(one, self.urls)
 
+    async def _to_the_state(self) -> None:
+        """Write down that each was begun, how it ended, and that it was announced."""
+        rows = [RecordRow("uid", index, url) for index, url in enumerate(self.urls)]
+        row_of = {row.url: row for row in rows}
+        store = SQLiteStore(self.out / "state.sqlite")
+        await store.open()
+        registration = RegistrationRow("uid", "id", "scope", expected=len(rows))
+        await store.register(registration, rows)
+
+        async def one(url: str) -> None:
+            index = row_of[url].index
+            attempt = await store.claim("uid", index)
+            assert attempt is not None
+            await store.settle_records([_end(index, attempt, url)])
+
+        await _all(one, self.urls)
+        await store.announced("uid", *range(len(rows)))
+        await store.close()
+
     async def _in_the_background(self) -> None:
         await (await self.registered_at_once()).settled()
+
+
+def _end(index: int, attempt: int, url: str) -> Settlement:
+    return Settlement(
+        *("uid", index, attempt, FailureReason.NONE, 20480),
+        size=20480,
+        head=Head(url, 200, (("Content-Length", "20480"),)),
+        path=f"id/{index}",
+        log=AttemptRow("uid", index, attempt, 1.0, 2.0, urls=(url,)),
+    )
 
 
 async def _all(one: Callable[[str], Awaitable[None]], urls: Sequence[str]) -> None:

@@ -186,9 +186,10 @@ def test_what_a_small_file_costs_at_least_is_told_by_its_parts():
     assert parts == [
         "Scrapy's downloader, no network",
         "aiohttp and a file, no Scrapy",
+        "the state of each, no download",
         "a background fetch of all",
     ]
-    assert process.stdout.count(" ms\n") == 3
+    assert process.stdout.count(" ms\n") == 4
     assert process.stderr == ""
 
 
