@@ -75,13 +75,14 @@ class BgfetchEachSpider(BgfetchSpider):
 
     async def registered(self) -> list[BackgroundFetchRegistration]:
         """Register as many at a time as callbacks of a crawl would."""
-        callbacks = asyncio.Semaphore(self.settings.getint("CONCURRENT_REQUESTS"))
+        left = iter(self.urls)
 
-        async def register(url: str) -> BackgroundFetchRegistration:
-            async with callbacks:
-                return await self.background_fetch.fetch(url, url)
+        async def some() -> list[BackgroundFetchRegistration]:
+            return [await self.background_fetch.fetch(url, url) for url in left]
 
-        return await asyncio.gather(*map(register, self.urls))
+        callbacks = self.settings.getint("CONCURRENT_REQUESTS")
+        found = await asyncio.gather(*(some() for _ in range(callbacks)))
+        return [one for registered in found for one in registered]
 
 
 class BgfetchLoopSpider(BgfetchSpider):
