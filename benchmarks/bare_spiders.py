@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import aiohttp
 from scrapy import Request
 from scrapy.http import Response
 
-from benchmarks.downloader import Downloader
+from benchmarks.downloader import Downloader, in_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,14 +65,9 @@ class BareSpider(Downloader):
 
     async def start(self) -> AsyncIterator[Any]:
         """Download all, as many at a time as the downloader takes."""
-        left = iter(self.urls)
-
-        async def some() -> None:
-            for url in left:
-                await self.crawler.engine.download_async(Request(url))
-
         at_once = self.settings.getint("CONCURRENT_REQUESTS")
-        await asyncio.gather(*(some() for _ in range(at_once)))
+        download = self.crawler.engine.download_async
+        await in_turns(download, map(Request, self.urls), at_once=at_once)
         self.finished()
         return
         yield  # Scrapy wants a generator

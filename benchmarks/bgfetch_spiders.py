@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import scrapy
 
-from benchmarks.downloader import Downloader
+from benchmarks.downloader import Downloader, in_turns
 from benchmarks.plain_spiders import PlainSpider
 from scrapy_bgfetch import signals
 from scrapy_bgfetch.bodies.local import PartFile
@@ -75,14 +75,12 @@ class BgfetchEachSpider(BgfetchSpider):
 
     async def registered(self) -> list[BackgroundFetchRegistration]:
         """Register as many at a time as callbacks of a crawl would."""
-        left = iter(self.urls)
 
-        async def some() -> list[BackgroundFetchRegistration]:
-            return [await self.background_fetch.fetch(url, url) for url in left]
+        async def register(url: str) -> BackgroundFetchRegistration:
+            return await self.background_fetch.fetch(url, url)
 
         callbacks = self.settings.getint("CONCURRENT_REQUESTS")
-        found = await asyncio.gather(*(some() for _ in range(callbacks)))
-        return [one for registered in found for one in registered]
+        return await in_turns(register, self.urls, at_once=callbacks)
 
 
 class BgfetchLoopSpider(BgfetchSpider):

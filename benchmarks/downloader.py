@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
 
 import scrapy
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Downloader(scrapy.Spider):
@@ -22,3 +27,16 @@ class Downloader(scrapy.Spider):
     def finished(self) -> None:
         """Tell who measures from outside."""
         self.stamp.touch()
+
+
+async def in_turns(
+    one: Callable[[T], Awaitable[R]], things: Iterable[T], *, at_once: int
+) -> list[R]:
+    """Do it with all, so many at a time; return what came of them, in any order."""
+    left = iter(things)
+
+    async def some() -> list[R]:
+        return [await one(thing) for thing in left]
+
+    found = await asyncio.gather(*(some() for _ in range(at_once)))
+    return [result for results in found for result in results]

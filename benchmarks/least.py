@@ -10,7 +10,6 @@ background fetch.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from scrapy.http import Response
 
 from benchmarks.bgfetch_spiders import BgfetchSpider
 from benchmarks.cases import CASES, folder_of, make_source, scaled
+from benchmarks.downloader import in_turns
 from benchmarks.plan import MissingProgramError, programs
 from benchmarks.running import at_least_one
 from benchmarks.server import ServerError, nginx
@@ -84,7 +84,7 @@ class LeastSpider(BgfetchSpider):
             instant = url.replace("http:", "instant:", 1)
             await self.crawler.engine.download_async(Request(instant))
 
-        await _all(one, self.urls)
+        await in_turns(one, self.urls, at_once=_AT_ONCE)
 
     async def _by_aiohttp(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
@@ -97,24 +97,22 @@ class LeastSpider(BgfetchSpider):
                         async for data in response.content.iter_any():
                             file.write(data)
 
-            await _all(one, self.urls)
+            await in_turns(one, self.urls, at_once=_AT_ONCE)
 
     async def _to_the_state(self) -> None:
         """Write down that each was begun, how it ended, and that it was announced."""
         rows = [RecordRow("uid", index, url) for index, url in enumerate(self.urls)]
-        row_of = {row.url: row for row in rows}
         store = SQLiteStore(self.out / "state.sqlite")
         await store.open()
         registration = RegistrationRow("uid", "id", "scope", expected=len(rows))
         await store.register(registration, rows)
 
-        async def one(url: str) -> None:
-            index = row_of[url].index
-            attempt = await store.claim("uid", index)
+        async def one(row: RecordRow) -> None:
+            attempt = await store.claim("uid", row.index)
             assert attempt is not None
-            await store.settle_records([_end(index, attempt, url)])
+            await store.settle_records([_end(row.index, attempt, row.url)])
 
-        await _all(one, self.urls)
+        await in_turns(one, rows, at_once=_AT_ONCE)
         await store.announced("uid", *range(len(rows)))
         await store.close()
 
@@ -130,17 +128,6 @@ def _end(index: int, attempt: int, url: str) -> Settlement:
         path=f"id/{index}",
         log=AttemptRow("uid", index, attempt, 1.0, 2.0, urls=(url,)),
     )
-
-
-async def _all(one: Callable[[str], Awaitable[None]], urls: Sequence[str]) -> None:
-    """Do it with all URLs, 16 at a time."""
-    left = iter(urls)
-
-    async def worker() -> None:
-        for url in left:
-            await one(url)
-
-    await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
 
 
 def main() -> int:

@@ -120,7 +120,7 @@ class Dispatcher:
 
     def has(self, hook: str) -> bool:
         """Whether any plug-in implements a hook."""
-        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+        return bool(self._implementations(hook))
 
     async def call(self, hook: str, **arguments: Any) -> None:
         """Call all implementations of a hook."""
