@@ -29,7 +29,7 @@ _LIKE = {
     "curl-sync": "bgfetch-power",
     "sha256sum": "bgfetch-checksum",
 }
-_LEAST = ("scrapy-aiohttp", "aria2c")  # what a bar leaves for any plugin
+_LEAST = ("scrapy-aiohttp", "scrapy-aiohttp-state")  # what any plugin has to do
 MANY = 1000  # files
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
@@ -85,8 +85,8 @@ class Result:
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Return who is compared with whom, ours first, by what to call it.
 
-        It is bgfetch with each other one, and like with like; and with aria2c what is
-        the least that any plugin could take.
+        It is bgfetch with each other one, and like with like; and with aria2c what are
+        the least that any plugin could take: a bar leaves it no more than the rest.
         """
         found = {}
         for other in self.runs:
@@ -95,8 +95,11 @@ class Result:
                 found[f"{ours} / {other}"] = ours, other
             elif other != BGFETCH.name:
                 found[other] = BGFETCH.name, other
-        if all(peer in self.runs for peer in _LEAST):
-            found[" / ".join(_LEAST)] = _LEAST
+        found |= {
+            f"{least} / aria2c": (least, "aria2c")
+            for least in _LEAST
+            if {least, "aria2c"} <= self.runs.keys()
+        }
         return found
 
     def values(self, peer: str, measure: str) -> tuple[float, ...]:

@@ -28,15 +28,7 @@ from benchmarks.plan import MissingProgramError, programs
 from benchmarks.running import at_least_one
 from benchmarks.server import ServerError, nginx
 from benchmarks.spiders import common_settings
-from scrapy_bgfetch.model import (
-    AttemptRow,
-    FailureReason,
-    Head,
-    RecordRow,
-    RegistrationRow,
-)
-from scrapy_bgfetch.store.base import Settlement
-from scrapy_bgfetch.store.sqlite import SQLiteStore
+from benchmarks.state import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -101,33 +93,16 @@ class LeastSpider(BgfetchSpider):
 
     async def _to_the_state(self) -> None:
         """Write down that each was begun, how it ended, and that it was announced."""
-        rows = [RecordRow("uid", index, url) for index, url in enumerate(self.urls)]
-        store = SQLiteStore(self.out / "state.sqlite")
-        await store.open()
-        registration = RegistrationRow("uid", "id", "scope", expected=len(rows))
-        await store.register(registration, rows)
+        state = await State.begin_all(self.out / "state.sqlite", self.urls)
 
-        async def one(row: RecordRow) -> None:
-            attempt = await store.claim("uid", row.index)
-            assert attempt is not None
-            await store.settle_records([_end(row.index, attempt, row.url)])
+        async def one(index: int) -> None:
+            await state.end(index, await state.begin(index))
 
-        await in_turns(one, rows, at_once=_AT_ONCE)
-        await store.announced("uid", *range(len(rows)))
-        await store.close()
+        await in_turns(one, range(len(self.urls)), at_once=_AT_ONCE)
+        await state.end_all()
 
     async def _in_the_background(self) -> None:
         await (await self.registered_at_once()).settled()
-
-
-def _end(index: int, attempt: int, url: str) -> Settlement:
-    return Settlement(
-        *("uid", index, attempt, FailureReason.NONE, 20480),
-        size=20480,
-        head=Head(url, 200, (("Content-Length", "20480"),)),
-        path=f"id/{index}",
-        log=AttemptRow("uid", index, attempt, 1.0, 2.0, urls=(url,)),
-    )
 
 
 def main() -> int:

@@ -154,6 +154,9 @@ FILES_PIPELINE_AIOHTTP = Peer("files-aiohttp", _spider("files-aiohttp"), _found_
 PLAIN = Peer("plain-scrapy", _spider("plain-scrapy"), None)
 PLAIN_SAVING = Peer("plain-saving", _spider("plain-saving"), _found_below(""))
 SCRAPY_AIOHTTP = Peer("scrapy-aiohttp", _spider("scrapy-aiohttp"), _found_below(""))
+SCRAPY_AIOHTTP_STATE = Peer(
+    "scrapy-aiohttp-state", _spider("scrapy-aiohttp-state"), _found_below("")
+)
 SHA256SUM = Peer("sha256sum", _sha256sum, None)
 COPY_SYNC = Peer("copy-sync", _copy_sync, _found_below(""))
 

@@ -20,7 +20,8 @@ _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 
 _ALL = ("bgfetch", "curl", "files-pipeline", "aria2c", "files-aiohttp")
 _OURS = ("bgfetch-each", "bgfetch-loop", "bgfetch-grouped")
-_PLAIN = ("plain-scrapy", "plain-saving", "scrapy-aiohttp")
+_PLAIN = ("plain-scrapy", "plain-saving")
+_LEAST = ("scrapy-aiohttp", "scrapy-aiohttp-state")
 _POWER = ("bgfetch-power", "curl-sync", "copy-sync")
 _PROGRESS = ("bgfetch-progress", "bgfetch-quiet")
 _CHECKSUM = ("bgfetch-checksum", "sha256sum")
@@ -30,7 +31,7 @@ PLAN = {
     "large-tls": _ALL,
     "medium": (*_ALL, *_POWER),
     "medium-tls": _ALL,
-    "small": (*_ALL, *_OURS, *_PLAIN),
+    "small": (*_ALL, *_OURS, *_PLAIN, *_LEAST),
     "small-tls": _ALL,
     "throttled": (
         "bgfetch", "bgfetch-4", "files-pipeline", "curl", "aria2c", "aria2c-4",
@@ -66,6 +67,7 @@ def known_peers(paths: Mapping[str, str]) -> dict[str, Peer]:
         peers.PLAIN,
         peers.PLAIN_SAVING,
         peers.SCRAPY_AIOHTTP,
+        peers.SCRAPY_AIOHTTP_STATE,
         peers.COPY_SYNC,
         peers.SHA256SUM,
         peers.curl(paths["curl"]),

@@ -30,6 +30,7 @@ SPIDERS = {
     "plain-scrapy": f"{_PLAIN}.PlainSpider",
     "plain-saving": f"{_PLAIN}.PlainSavingSpider",
     "scrapy-aiohttp": f"{_BARE}.BareSpider",
+    "scrapy-aiohttp-state": "benchmarks.bare_state_spiders.BareStateSpider",
 }
 
 
