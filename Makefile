@@ -34,6 +34,9 @@ FLOORED = $(DISK) --ignore=tests/rules/test_resume_model.py --ignore=tests/bench
     --ignore=tests/store/test_store_machine.py --ignore-glob=tests/store/test_store_*crash.py
 PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio
 
+# Where it is set, each of the many crawls of the tests would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo clean-demo test check lint types docs wheel floor bench clean
 
 help:
