@@ -26,14 +26,12 @@ STOPS = tests/test_stopping.py tests/test_resume_stopped.py tests/test_closing_f
     tests/test_ends_late.py tests/test_budget.py
 CRAWLS = --ignore=tests/rules --ignore=tests/bodies --ignore=tests/store \
     --ignore=tests/example --ignore=tests/benchmarks $(DISK)
-# What the disk keeps, what servers get wrong, what is told or sent again after a kill, what
-# the models find and what the docs show is tested on the newest Scrapy alone.
+# What the disk keeps, what servers get wrong and what the models find does not depend
+# on Scrapy's version.
 DISK = --ignore=tests/test_power_cut.py
 FLOORED = $(DISK) --ignore=tests/rules/test_resume_model.py --ignore=tests/benchmarks \
     --ignore-glob=tests/test_misbehaving_* --ignore-glob=tests/test_reasons_* \
-    --ignore=tests/store/test_store_machine.py --ignore-glob=tests/store/test_store_*crash.py \
-    --ignore=tests/test_events_again.py --ignore=tests/test_uploads_restart.py \
-    --ignore=tests/docs
+    --ignore=tests/store/test_store_machine.py --ignore-glob=tests/store/test_store_*crash.py
 PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio
 
 # Where it is set, each of the many crawls of the tests would compile all modules again.
