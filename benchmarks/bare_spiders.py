@@ -10,6 +10,7 @@ from scrapy import Request
 from scrapy.http import Response
 
 from benchmarks.downloader import Downloader, in_turns
+from benchmarks.peers import name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +40,7 @@ class BareHandler:
             self._session = aiohttp.ClientSession(connector=connector)
         fields = request.headers.to_unicode_dict()
         async with self._session.get(request.url, headers=fields) as answer:
-            path = self._out / request.url.rpartition("/")[2]
+            path = self._out / name_of(request.url)
             with path.open("wb", buffering=0) as file:
                 while data := await answer.content.readany():
                     file.write(data)
@@ -64,10 +65,13 @@ class BareSpider(Downloader):
         return {"BENCHMARK_OUT": str(out), "DOWNLOAD_HANDLERS": handlers}
 
     async def start(self) -> AsyncIterator[Any]:
-        """Download all, as many at a time as the downloader takes."""
-        at_once = self.settings.getint("CONCURRENT_REQUESTS")
-        download = self.crawler.engine.download_async
-        await in_turns(download, map(Request, self.urls), at_once=at_once)
+        """Download all."""
+        await self.download_all(self.settings.getint("CONCURRENT_REQUESTS"))
         self.finished()
         return
         yield  # Scrapy wants a generator
+
+    async def download_all(self, at_once: int) -> None:
+        """Download all, as many at a time as the downloader takes."""
+        download = self.crawler.engine.download_async
+        await in_turns(download, map(Request, self.urls), at_once=at_once)

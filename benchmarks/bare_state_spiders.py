@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scrapy import Request
 
 from benchmarks.bare_spiders import BareSpider
 from benchmarks.downloader import in_turns
+from benchmarks.peers import name_of
 from benchmarks.state import State
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 class BareStateSpider(BareSpider):
@@ -25,9 +23,8 @@ class BareStateSpider(BareSpider):
         """Return the same, with a folder for what has not ended."""
         return BareSpider.settings_for(out / "parts", concurrency)
 
-    async def start(self) -> AsyncIterator[Any]:
-        """Download all, as many at a time as the downloader takes."""
-        at_once = self.settings.getint("CONCURRENT_REQUESTS")
+    async def download_all(self, at_once: int) -> None:
+        """Do so, with the state."""
         parts = Path(self.settings["BENCHMARK_OUT"])
         parts.mkdir()
         state = await State.begin_all(self.stamp.with_suffix(".sqlite"), self.urls)
@@ -37,11 +34,8 @@ class BareStateSpider(BareSpider):
             attempt = await state.begin(index)
             await download(Request(self.urls[index]))
             await state.end(index, attempt)
-            name = self.urls[index].rpartition("/")[2]
+            name = name_of(self.urls[index])
             (parts / name).replace(parts.parent / name)
 
         await in_turns(one, range(len(self.urls)), at_once=at_once)
         await state.end_all()
-        self.finished()
-        return
-        yield  # Scrapy wants a generator

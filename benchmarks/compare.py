@@ -13,7 +13,7 @@ from attrs import frozen
 
 from benchmarks.cases import problem_of
 from benchmarks.measure import RunError, Usage, environment, run
-from benchmarks.peers import BGFETCH, Job
+from benchmarks.peers import BGFETCH, LEAST, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,6 @@ _LIKE = {
     "curl-sync": "bgfetch-power",
     "sha256sum": "bgfetch-checksum",
 }
-_LEAST = ("scrapy-aiohttp", "scrapy-aiohttp-state")  # what any plugin has to do
 MANY = 1000  # files
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
@@ -85,8 +84,8 @@ class Result:
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Return who is compared with whom, ours first, by what to call it.
 
-        It is bgfetch with each other one, and like with like; and with aria2c what are
-        the least that any plugin could take: a bar leaves it no more than the rest.
+        It is bgfetch with each other one, and like with like; and with aria2c the peers
+        that do the least that any plugin has to: what is left to a bar is for the rest.
         """
         found = {}
         for other in self.runs:
@@ -97,7 +96,7 @@ class Result:
                 found[other] = BGFETCH.name, other
         found |= {
             f"{least} / aria2c": (least, "aria2c")
-            for least in _LEAST
+            for least in LEAST
             if {least, "aria2c"} <= self.runs.keys()
         }
         return found

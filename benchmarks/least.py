@@ -24,6 +24,7 @@ from scrapy.http import Response
 from benchmarks.bgfetch_spiders import BgfetchSpider
 from benchmarks.cases import CASES, folder_of, make_source, scaled
 from benchmarks.downloader import in_turns
+from benchmarks.peers import name_of
 from benchmarks.plan import MissingProgramError, programs
 from benchmarks.running import at_least_one
 from benchmarks.server import ServerError, nginx
@@ -84,7 +85,7 @@ class LeastSpider(BgfetchSpider):
 
             async def one(url: str) -> None:
                 async with session.get(url) as response:
-                    path = self.out / url.rpartition("/")[2]
+                    path = self.out / name_of(url)
                     with path.open("wb", buffering=0) as file:
                         async for data in response.content.iter_any():
                             file.write(data)

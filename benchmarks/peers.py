@@ -157,6 +157,8 @@ SCRAPY_AIOHTTP = Peer("scrapy-aiohttp", _spider("scrapy-aiohttp"), _found_below(
 SCRAPY_AIOHTTP_STATE = Peer(
     "scrapy-aiohttp-state", _spider("scrapy-aiohttp-state"), _found_below("")
 )
+# What any plugin has to do, and what one that goes on after a crash has to.
+LEAST = (SCRAPY_AIOHTTP.name, SCRAPY_AIOHTTP_STATE.name)
 SHA256SUM = Peer("sha256sum", _sha256sum, None)
 COPY_SYNC = Peer("copy-sync", _copy_sync, _found_below(""))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import scrapy
 
 from benchmarks.downloader import Downloader
+from benchmarks.peers import name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,5 +50,5 @@ class PlainSavingSpider(PlainSpider):
     def parse(self, response: Response) -> None:
         """Write the file, as a spider without plug-ins would."""
         out = Path(self.settings["BENCHMARK_OUT"])
-        (out / response.url.rpartition("/")[2]).write_bytes(response.body)
+        (out / name_of(response.url)).write_bytes(response.body)
         super().parse(response)

@@ -21,7 +21,6 @@ _SBIN = "/usr/sbin:/usr/local/sbin"  # Debian's nginx is there, users' PATH not
 _ALL = ("bgfetch", "curl", "files-pipeline", "aria2c", "files-aiohttp")
 _OURS = ("bgfetch-each", "bgfetch-loop", "bgfetch-grouped")
 _PLAIN = ("plain-scrapy", "plain-saving")
-_LEAST = ("scrapy-aiohttp", "scrapy-aiohttp-state")
 _POWER = ("bgfetch-power", "curl-sync", "copy-sync")
 _PROGRESS = ("bgfetch-progress", "bgfetch-quiet")
 _CHECKSUM = ("bgfetch-checksum", "sha256sum")
@@ -31,7 +30,7 @@ PLAN = {
     "large-tls": _ALL,
     "medium": (*_ALL, *_POWER),
     "medium-tls": _ALL,
-    "small": (*_ALL, *_OURS, *_PLAIN, *_LEAST),
+    "small": (*_ALL, *_OURS, *_PLAIN, *peers.LEAST),
     "small-tls": _ALL,
     "throttled": (
         "bgfetch", "bgfetch-4", "files-pipeline", "curl", "aria2c", "aria2c-4",
