@@ -14,7 +14,7 @@ from scrapy import Request
 from scrapy.settings import Settings
 
 from scrapy_bgfetch.network import Network
-from scrapy_bgfetch.transport import aiohttp_client
+from scrapy_bgfetch.transport import exchange as exchanges
 from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"
@@ -31,7 +31,7 @@ def transport(stall_timeout):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(aiohttp_client, "_WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(exchanges, "_WATCH_INTERVAL", 0.05)
 
 
 async def test_a_blocked_loop_is_no_stall(often):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import time
-from collections import deque
-from contextlib import suppress
-from functools import lru_cache
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yarl
 
-from scrapy_bgfetch.model import Head
 from scrapy_bgfetch.network import bind_address
 from scrapy_bgfetch.transport.base import TransportError
-from scrapy_bgfetch.transport.errors import stalled, transport_error
+from scrapy_bgfetch.transport.errors import transport_error
+from scrapy_bgfetch.transport.exchange import AiohttpExchange, upload_error
 from scrapy_bgfetch.transport.guard import BlockedAddressError, Guard
 from scrapy_bgfetch.transport.sending import Patience, SentBody, repeats_of
-from scrapy_bgfetch.transport.shares import READ_SIZE, Share, Shares, limit_tls
-from scrapy_bgfetch.transport.tls import peer_certificate, ssl_context
+from scrapy_bgfetch.transport.shares import READ_SIZE, Shares
+from scrapy_bgfetch.transport.tls import ssl_context
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -29,173 +23,13 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.network import Network
     from scrapy_bgfetch.rules.addresses import AddressRule
     from scrapy_bgfetch.transport.base import Upload
+    from scrapy_bgfetch.transport.shares import Share
 
 _LINE_SIZE = 64 * 1024  # of the status line, and of each header field
-_WATCH_INTERVAL = 1.0  # seconds
-_MOMENT = 0.05  # seconds
 _REUSED = "the connection had been used before"
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
 _NO_AUTO_FIELDS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
-
-class _ReadAhead:
-    """Reads a body on until somebody asks for it, up to about twice its share.
-
-    When a connection breaks, aiohttp forgets what has arrived and was not read. A
-    reader that always waits gets all of it; this is that reader in the meantime.
-    """
-
-    def __init__(self, content: aiohttp.StreamReader) -> None:
-        self._content = content
-        first = content.read_nowait()
-        self._pieces = deque([first])
-        self._size = len(first)
-        self._most = 2 * content.get_read_buffer_limits()[0]
-        self._wanted = False
-        self._reading = asyncio.ensure_future(self._read_on())
-
-    async def next(self) -> bytes:
-        """Return the next bytes that were read, b"" when they are used up.
-
-        What ended the reading, the body's end or an error, comes again to whoever
-        goes on reading.
-        """
-        self._wanted = True
-        while self._pieces or not self._reading.done():
-            if not self._pieces:
-                await self._reading
-            elif data := self._pieces.popleft():
-                return data
-        return b""
-
-    async def _read_on(self) -> None:
-        with suppress(Exception):
-            while self._size < self._most and not self._wanted:
-                data = await self._content.readany()
-                self._pieces.append(data)
-                if not data:
-                    break
-                self._size += len(data)
-
-
-class AiohttpExchange:
-    """One answered request of :class:`AiohttpTransport`.
-
-    Make it in the very step in which the head was received: see :class:`_ReadAhead`.
-
-    :param stall: seconds that a reader waits for the next bytes; 0 is no limit. A
-        look now and then costs nothing, aiohttp's own timer moves with each read.
-    """
-
-    def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        url: str,
-        share: Share,
-        stall: float,
-        body: SentBody | None = None,
-    ) -> None:
-        self._response = response
-        self._share = share
-        self._body = body
-        self._content = response.content
-        self._ahead = None if self._content.is_eof() else _ReadAhead(self._content)
-        self._url = url
-        self.head = Head(
-            url, response.status, tuple(starmap(_field_line, response.raw_headers))
-        )
-        version = response.version
-        self.protocol = f"HTTP/{version.major}.{version.minor}" if version else None
-        connection = response.connection
-        transport = connection.transport if connection else None
-        self._protocol = connection.protocol if connection else None
-        self.ip_address = _peer_address(transport)
-        self.certificate = peer_certificate(transport)
-        self._transport = transport
-        if self._ahead is not None:  # what stands for no body has no limits
-            limit_tls(transport, self._content)
-        self._stall = stall
-        self._waits_since: float | None = None
-        self._doubted: float | None = None
-        self._stalled = False
-        self._watch: asyncio.TimerHandle | None = None
-        self._watch_later(_WATCH_INTERVAL)
-
-    async def read(self) -> bytes:
-        """Return what has arrived, about twice its share at most."""
-        self._waits_since = time.monotonic()
-        try:
-            if self._ahead is not None:
-                if data := await self._ahead.next():
-                    return data
-                self._ahead = None
-                self._share.begin()
-            data = await self._content.readany()
-            if not data:
-                self._refuse_a_reset()
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._meaning_of(error) from error
-        finally:
-            self._waits_since = None
-        return data
-
-    def close(self) -> None:
-        """Give a connection back whose body has ended, close any other."""
-        self._share.end()
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._transport is not None and not self._content.is_eof():
-            self._transport.abort()  # TLS would wait for the peer's goodbye
-        if self._body is not None:
-            self._body.cut()
-        self._response.close()
-
-    def _refuse_a_reset(self) -> None:
-        """Raise what ended a body that the end of its connection should have ended.
-
-        To aiohttp such a body is complete, however the connection ended.
-        """
-        framed = {"content-length", "transfer-encoding"}
-        if self._protocol is None or any(
-            name.lower() in framed for name, _ in self.head.headers
-        ):
-            return
-        error = self._protocol.exception()
-        if isinstance(error, OSError):
-            raise error
-
-    def _meaning_of(self, error: Exception) -> Exception:
-        if self._stalled:
-            return stalled(self._url)
-        return _upload_error(self._body) or transport_error(error, self._url)
-
-    def _watch_later(self, seconds: float) -> None:
-        if self._transport is not None and not self._content.is_eof():
-            loop = asyncio.get_running_loop()
-            self._watch = loop.call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        """Wake the reader of a body that does not go on.
-
-        On a chunk that it cannot parse, aiohttp closes the connection, but tells
-        nobody who waits for the body. A reader that waits for too long gets one more
-        moment: when the loop was blocked, its bytes may have come just now.
-        """
-        assert self._transport is not None
-        left, since = self._patience_left(), self._waits_since
-        self._stalled = left <= 0 and since == self._doubted
-        self._doubted = since if left <= 0 else None
-        closed = self._transport.is_closing() and not self._content.is_eof()
-        if closed or self._stalled:
-            self._response.close()
-        else:
-            self._watch_later(min(max(left, _MOMENT), _WATCH_INTERVAL))
-
-    def _patience_left(self) -> float:
-        if not self._stall or self._waits_since is None:
-            return self._stall or _WATCH_INTERVAL
-        return self._waits_since + self._stall - time.monotonic()
 
 
 class AiohttpTransport:
@@ -239,7 +73,7 @@ class AiohttpTransport:
                 exchange = await patience.wait_for(sending)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reused = _REUSED in notes
-            raise _upload_error(body) or transport_error(
+            raise upload_error(body) or transport_error(
                 error, request.url, reused=reused
             ) from error
         request.meta["download_latency"] = time.monotonic() - started
@@ -334,11 +168,6 @@ async def _note_reuse(_: object, context: Any, __: object) -> None:
     context.trace_request_ctx.add(_REUSED)
 
 
-def _upload_error(body: SentBody | None) -> Exception | None:
-    """Return what kept the request's body from being sent, if anything did."""
-    return body.error if body is not None else None
-
-
 def _fields(request: Request) -> list[tuple[str, str]]:
     """Return the fields to send; those for the proxy only when it reads them here.
 
@@ -382,17 +211,3 @@ def _proxy(request: Request) -> dict[str, Any]:
         return {"proxy": url}
     fields = {"Proxy-Authorization": credentials.decode("latin-1")}
     return {"proxy": url, "proxy_headers": fields}
-
-
-@lru_cache(maxsize=1024)
-def _field_line(name: bytes, value: bytes) -> tuple[str, str]:
-    """Return what many answers share, as one object: heads are kept."""
-    return name.decode("latin-1"), value.decode("latin-1")
-
-
-def _peer_address(transport: asyncio.Transport | None) -> Any:
-    peer = transport.get_extra_info("peername") if transport else None
-    try:
-        return ipaddress.ip_address(peer[0]) if peer else None
-    except ValueError:
-        return None
