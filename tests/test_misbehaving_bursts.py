@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 import threading
 
 import pytest
-import trustme
 from scrapy import Request
 from scrapy.settings import Settings
 
@@ -27,6 +25,7 @@ from tests.support.misbehaving import (
     then,
 )
 from tests.support.site import body
+from tests.support.tls import server_context
 
 SIZE = 2_000_000
 # Python 3.10 takes a TLS connection that the server has ended for one left open.
@@ -38,9 +37,7 @@ DATA = body("burst", SIZE)
 
 @pytest.fixture(scope="module")
 def tls():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    return context
+    return server_context()
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 
 import pytest
 import trustme
@@ -12,6 +11,7 @@ from scrapy import Request
 
 from tests.support.proxy import Proxy
 from tests.support.site import Site, body
+from tests.support.tls import server_context
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +21,8 @@ def authority():
 
 @pytest.fixture
 def secure(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    server = Site().start(context)
+    names = ("127.0.0.1", "localhost")
+    server = Site().start(server_context(*names, authority=authority))
     yield server
     server.stop()
 
@@ -77,9 +76,7 @@ async def test_a_trusted_certificate_is_accepted(fetched, secure, trusted):
 
 
 async def test_a_certificate_of_another_name_is_refused(fetched, authority, trusted):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("other.example").configure_cert(context)
-    server = Site().start(context)
+    server = Site().start(server_context("other.example", authority=authority))
     try:
         url = server.url("/file/x")
         handle = await fetched(url, DOWNLOAD_VERIFY_CERTIFICATES=True)

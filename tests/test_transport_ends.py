@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from contextlib import suppress
 
 import pytest
-import trustme
 from scrapy import Request
 from scrapy.settings import Settings
 
 from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.transport import exchange as exchanges
 from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
+from tests.support.tls import server_context
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"
 STALL = 0.2  # seconds
@@ -74,8 +73,6 @@ class Endless:
 
 
 async def test_an_early_answer_without_a_body_comes_over_tls():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     gone = asyncio.Event()
 
     async def no_content(reader, writer):
@@ -86,7 +83,9 @@ async def test_an_early_answer_without_a_body_comes_over_tls():
         writer.transport.abort()
         gone.set()
 
-    server = await asyncio.start_server(no_content, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(
+        no_content, "127.0.0.1", 0, ssl=server_context()
+    )
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     client = transport(60)
     exchange = await client.open(Request(url, method="POST"), Endless())

@@ -37,7 +37,7 @@ class Answered:
 class Pushback:
     """An exchange of which some bytes were read too many: they come first."""
 
-    def __init__(self, exchange: Exchange, data: bytes) -> None:
+    def __init__(self, exchange: Exchange, data: bytes | memoryview) -> None:
         self._exchange = exchange
         self._data = data
         self.head = exchange.head
@@ -45,7 +45,7 @@ class Pushback:
         self.ip_address = exchange.ip_address
         self.certificate = exchange.certificate
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         data, self._data = self._data, b""
         return data or await self._exchange.read()
 

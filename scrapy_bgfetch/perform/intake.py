@@ -231,7 +231,7 @@ class Intake:
         breath = record.stored + _BREATH
         while data := await read():
             record.wire += len(data)
-            pieces = (data,) if decoder is None else decoder.feed(data)
+            pieces = (data,) if decoder is None else decoder.feed(bytes(data))
             for piece in pieces:
                 size = len(piece)
                 if record.stored + size > limit:

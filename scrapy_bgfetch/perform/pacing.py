@@ -64,7 +64,7 @@ class Paced:
         self.ip_address = exchange.ip_address
         self.certificate = exchange.certificate
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         limits = [limit for limit in self._limits if limit.rate]
         if not (limits or self._left):
             return await self._exchange.read()

@@ -46,8 +46,10 @@ class Exchange(Protocol):
     ip_address: Any
     certificate: Any
 
-    async def read(self) -> bytes:
-        """Return the next bytes of the body as they came, b"" at its end.
+    async def read(self) -> bytes | memoryview:
+        """Return the next bytes of the body as they came, none at its end.
+
+        They may be overwritten in the next call: keep a copy, if any.
 
         :raises TransportError: the connection broke, stalled, or the body did
             not end as its framing promised.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from scrapy_bgfetch.model import Head
+from scrapy_bgfetch.rules.resume import identity_length
+from scrapy_bgfetch.transport.body_reader import BodyReader, readable
 from scrapy_bgfetch.transport.errors import stalled, transport_error
 from scrapy_bgfetch.transport.shares import limit_tls
 from scrapy_bgfetch.transport.tls import peer_certificate
@@ -31,13 +33,14 @@ class _ReadAhead:
 
     When a connection breaks, aiohttp forgets what has arrived and was not read. A
     reader that always waits gets all of it; this is that reader in the meantime.
+
+    :param size: how much was read already.
     """
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
+    def __init__(self, content: aiohttp.StreamReader, size: int) -> None:
         self._content = content
-        first = content.read_nowait()
-        self._pieces = deque([first])
-        self._size = len(first)
+        self._pieces = deque[bytes]()
+        self._size = size
         self._most = 2 * content.get_read_buffer_limits()[0]
         self._wanted = False
         self._reading = asyncio.ensure_future(self._read_on())
@@ -87,7 +90,6 @@ class AiohttpExchange:
         self._share = share
         self._body = body
         self._content = response.content
-        self._ahead = None if self._content.is_eof() else _ReadAhead(self._content)
         self._url = url
         self.head = Head(
             url, response.status, tuple(starmap(_field_line, response.raw_headers))
@@ -100,8 +102,12 @@ class AiohttpExchange:
         self.ip_address = _peer_address(transport)
         self.certificate = peer_certificate(transport)
         self._transport = transport
-        if self._ahead is not None:  # what stands for no body has no limits
+        self._first = b""
+        self._reader: BodyReader | None = None
+        self._ahead: _ReadAhead | None = None
+        if not self._content.is_eof():  # what stands for no body has no limits
             limit_tls(transport, self._content)
+            self._begin_body()
         self._stall = stall
         self._waits_since: float | None = None
         self._doubted: float | None = None
@@ -109,23 +115,15 @@ class AiohttpExchange:
         self._watch: asyncio.TimerHandle | None = None
         self._watch_later(_WATCH_INTERVAL)
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         """Return what has arrived, about twice its share at most."""
         self._waits_since = time.monotonic()
         try:
-            if self._ahead is not None:
-                if data := await self._ahead.next():
-                    return data
-                self._ahead = None
-                self._share.begin()
-            data = await self._content.readany()
-            if not data:
-                self._refuse_a_reset()
+            return await self._next()
         except (aiohttp.ClientError, OSError) as error:
             raise self._meaning_of(error) from error
         finally:
             self._waits_since = None
-        return data
 
     def close(self) -> None:
         """Give a connection back whose body has ended, close any other."""
@@ -137,6 +135,32 @@ class AiohttpExchange:
         if self._body is not None:
             self._body.cut()
         self._response.close()
+
+    def _begin_body(self) -> None:
+        self._first = self._content.read_nowait()
+        left = (identity_length(self.head) or 0) - len(self._first)
+        if left > 0 and self._body is None and readable(self._transport):
+            self._share.begin()
+            end = self._content.feed_eof
+            self._reader = BodyReader(self._transport, left, self._share, end)
+        else:
+            self._ahead = _ReadAhead(self._content, len(self._first))
+
+    async def _next(self) -> bytes | memoryview:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        if self._reader is not None:
+            return await self._reader.read()
+        if self._ahead is not None:
+            if data := await self._ahead.next():
+                return data
+            self._ahead = None
+            self._share.begin()
+        data = await self._content.readany()
+        if not data:
+            self._refuse_a_reset()
+        return data
 
     def _refuse_a_reset(self) -> None:
         """Raise what ended a body that the end of its connection should have ended.
@@ -174,10 +198,12 @@ class AiohttpExchange:
         self._stalled = left <= 0 and since == self._doubted
         self._doubted = since if left <= 0 else None
         closed = self._transport.is_closing() and not self._content.is_eof()
-        if closed or self._stalled:
-            self._response.close()
-        else:
+        if not (closed or self._stalled):
             self._watch_later(min(max(left, _MOMENT), _WATCH_INTERVAL))
+        elif self._reader is not None:
+            self._transport.abort()
+        else:
+            self._response.close()
 
     def _patience_left(self) -> float:
         if not self._stall or self._waits_since is None:

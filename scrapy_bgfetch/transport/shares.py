@@ -30,6 +30,11 @@ class Share:
         self._reads = 0
         self._count(_WAITING)
 
+    @property
+    def size(self) -> int:
+        """How many bytes it may read at once by now."""
+        return self._shares.size
+
     def begin(self) -> None:
         """Take note that somebody reads its body from now on."""
         if self._reads:

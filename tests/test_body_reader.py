@@ -1,0 +1,173 @@
+"""Bodies of known length: read past aiohttp, and the connection given back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from scrapy import Request
+from scrapy.settings import Settings
+
+from scrapy_bgfetch.network import Network
+from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
+from scrapy_bgfetch.transport.base import TransportError
+from scrapy_bgfetch.transport.shares import READ_SIZE
+from tests.support.misbehaving import Misbehaving, head, stalls
+from tests.support.site import body
+from tests.support.tls import server_context
+
+SIZE = 4 * READ_SIZE
+DATA = body("reader", SIZE)
+WHOLE = head(f"Content-Length: {SIZE}") + DATA
+CHUNKED = head("Transfer-Encoding: chunked")
+
+
+class Net:
+    settings = Settings({"DOWNLOAD_TIMEOUT": 10})
+
+
+class Server:
+    """Answers each request of a connection with the next of its answers."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = list(answers)
+        self.connections = 0
+
+    async def start(self, tls=None) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"http{'s' if tls else ''}://127.0.0.1:{port}/"
+
+    async def _serve(self, reader, writer) -> None:
+        self.connections += 1
+        try:
+            while self._answers:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answers.pop(0))
+                await writer.drain()
+            await reader.read()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def stop(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture(params=["plain", "tls"])
+def tls(request):
+    return server_context() if request.param == "tls" else None
+
+
+@pytest.fixture
+def past_aiohttp(tls):
+    """Return the TLS, where what it brings is read past aiohttp."""
+    if tls is not None and sys.version_info < (3, 11):
+        pytest.skip("aiohttp reads what comes by TLS on Python 3.10")
+    return tls
+
+
+@pytest.fixture
+async def transport():
+    transport = AiohttpTransport(Network.from_crawler(Net), stall_timeout=10)
+    yield transport
+    await transport.close()
+
+
+async def everything(exchange) -> bytes:
+    got = bytearray()
+    while data := await exchange.read():
+        got += data
+    exchange.close()
+    return bytes(got)
+
+
+async def test_a_connection_serves_one_body_after_another(transport, tls):
+    server = Server(*[WHOLE] * 3)
+    url = await server.start(tls)
+    for _ in range(3):
+        assert await everything(await transport.open(Request(url))) == DATA
+    assert server.connections == 1
+    server.stop()
+
+
+async def test_other_bodies_follow_on_the_same_connection(transport, tls):
+    chunked = CHUNKED + b"3\r\nabc\r\n0\r\n\r\n"
+    server = Server(WHOLE, head("Content-Length: 2") + b"ok", WHOLE, chunked)
+    url = await server.start(tls)
+    exchanges = [await everything(await transport.open(Request(url))) for _ in range(4)]
+    assert exchanges == [DATA, b"ok", DATA, b"abc"]
+    assert server.connections == 1
+    server.stop()
+
+
+async def test_large_bodies_come_into_the_same_memory(transport, past_aiohttp):
+    server = Server(WHOLE)
+    exchange = await transport.open(Request(await server.start(past_aiohttp)))
+    first, memory = await exchange.read(), set()
+    assert isinstance(first, bytes)
+    got = len(first)
+    while data := await exchange.read():
+        memory.add(id(data.obj))
+        got += len(data)
+        del data
+    assert got == SIZE
+    assert len(memory) <= 2
+    exchange.close()
+    server.stop()
+
+
+async def test_what_is_read_ahead_waits_in_its_order(transport, tls):
+    server = Server(WHOLE)
+    exchange = await transport.open(Request(await server.start(tls)))
+    got = bytearray()
+    while data := await exchange.read():
+        got += data
+        await asyncio.sleep(0.01)  # as a slow disk: the next bytes come meanwhile
+    assert bytes(got) == DATA
+    exchange.close()
+    server.stop()
+
+
+async def test_bytes_after_the_end_are_no_answer_to_the_next_request(
+    transport, past_aiohttp
+):
+    """RFC 9112 section 6.3."""
+    server = Server(WHOLE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", WHOLE)
+    url = await server.start(past_aiohttp)
+    assert await everything(await transport.open(Request(url))) == DATA
+    await asyncio.sleep(0.1)
+    assert await everything(await transport.open(Request(url))) == DATA
+    server.stop()
+
+
+async def test_an_answer_that_closes_is_whole(transport, tls):
+    server = Server(head("Connection: close", f"Content-Length: {SIZE}") + DATA, WHOLE)
+    url = await server.start(tls)
+    for _ in range(2):
+        assert await everything(await transport.open(Request(url))) == DATA
+    assert server.connections == 2
+    server.stop()
+
+
+@pytest.mark.parametrize("promise", ["5, 6", "x", "-1", "5\r\nContent-Length: 6"])
+async def test_what_is_no_length_is_not_read_as_one(transport, promise):
+    server = Server(head(f"Content-Length: {promise}") + b"12345")
+    url = await server.start()
+    with pytest.raises(TransportError, match="no good HTTP"):
+        await everything(await transport.open(Request(url)))
+    server.stop()
+
+
+async def test_a_stall_is_told(tls):
+    transport = AiohttpTransport(Network.from_crawler(Net), stall_timeout=0.2)
+    server = Misbehaving(tls).start()
+    url = server.at("/x", stalls(WHOLE[:-1]))
+    exchange = await transport.open(Request(url))
+    with pytest.raises(TransportError, match="no byte for too long"):
+        await everything(exchange)
+    exchange.close()
+    await transport.close()
+    server.stop()
