@@ -27,7 +27,7 @@ class BodyReader(asyncio.BufferedProtocol):
 
     :param connection: what aiohttp reads, and has handed on all that it has read.
     :param left: how many bytes of the body are still to come, at least one.
-    :param share: how much of it may be held; twice that is, at most.
+    :param share: how much of it is read at once; three times that is held at most.
     :param ended: called after the last byte, when aiohttp has its connection again.
     """
 
@@ -78,9 +78,10 @@ class BodyReader(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return where the next bytes go, a share at most."""
+        size = min(self._left, self._share.size)
         if self._room is None:
-            self._room = bytearray(min(self._left, self._share.size))
-        return memoryview(self._room)[self._filled : self._filled + self._left]
+            self._room = bytearray(min(self._left, self._block_size()))
+        return memoryview(self._room)[self._filled : self._filled + size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Count what has arrived, and wake the reader."""
@@ -127,9 +128,13 @@ class BodyReader(asyncio.BufferedProtocol):
         block, self._lent = self._lent, None
         if block is None or self._room is not None:
             return
-        size = self._share.size
+        size = self._block_size()
         if min(size, self._left) // 2 <= len(block) <= 2 * size:
             self._room = block
+
+    def _block_size(self) -> int:
+        """Return more than what is read at once: longer pieces for slow readers."""
+        return self._share.size * 3 // 2
 
     def _end(self) -> None:
         self._hand_over(self._owner)
