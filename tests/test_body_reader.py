@@ -70,10 +70,15 @@ def past_aiohttp(tls):
 
 
 @pytest.fixture
-async def transport():
-    transport = AiohttpTransport(Network.from_crawler(Net), stall_timeout=10)
-    yield transport
+def transport():
+    return AiohttpTransport(Network.from_crawler(Net), stall_timeout=10)
+
+
+async def over(server, transport) -> None:
+    """Close both ends, and let the loop see it."""
     await transport.close()
+    server.stop()
+    await asyncio.sleep(0.01)
 
 
 async def everything(exchange) -> bytes:
@@ -90,7 +95,7 @@ async def test_a_connection_serves_one_body_after_another(transport, tls):
     for _ in range(3):
         assert await everything(await transport.open(Request(url))) == DATA
     assert server.connections == 1
-    server.stop()
+    await over(server, transport)
 
 
 async def test_other_bodies_follow_on_the_same_connection(transport, tls):
@@ -100,7 +105,7 @@ async def test_other_bodies_follow_on_the_same_connection(transport, tls):
     exchanges = [await everything(await transport.open(Request(url))) for _ in range(4)]
     assert exchanges == [DATA, b"ok", DATA, b"abc"]
     assert server.connections == 1
-    server.stop()
+    await over(server, transport)
 
 
 async def test_large_bodies_come_into_the_same_memory(transport, past_aiohttp):
@@ -116,7 +121,7 @@ async def test_large_bodies_come_into_the_same_memory(transport, past_aiohttp):
     assert got == SIZE
     assert len(memory) <= 2
     exchange.close()
-    server.stop()
+    await over(server, transport)
 
 
 async def test_what_is_read_ahead_waits_in_its_order(transport, tls):
@@ -128,7 +133,7 @@ async def test_what_is_read_ahead_waits_in_its_order(transport, tls):
         await asyncio.sleep(0.01)  # as a slow disk: the next bytes come meanwhile
     assert bytes(got) == DATA
     exchange.close()
-    server.stop()
+    await over(server, transport)
 
 
 async def test_bytes_after_the_end_are_no_answer_to_the_next_request(
@@ -140,7 +145,7 @@ async def test_bytes_after_the_end_are_no_answer_to_the_next_request(
     assert await everything(await transport.open(Request(url))) == DATA
     await asyncio.sleep(0.1)
     assert await everything(await transport.open(Request(url))) == DATA
-    server.stop()
+    await over(server, transport)
 
 
 async def test_an_answer_that_closes_is_whole(transport, tls):
@@ -149,7 +154,7 @@ async def test_an_answer_that_closes_is_whole(transport, tls):
     for _ in range(2):
         assert await everything(await transport.open(Request(url))) == DATA
     assert server.connections == 2
-    server.stop()
+    await over(server, transport)
 
 
 @pytest.mark.parametrize("promise", ["5, 6", "x", "-1", "5\r\nContent-Length: 6"])
@@ -158,7 +163,7 @@ async def test_what_is_no_length_is_not_read_as_one(transport, promise):
     url = await server.start()
     with pytest.raises(TransportError, match="no good HTTP"):
         await everything(await transport.open(Request(url)))
-    server.stop()
+    await over(server, transport)
 
 
 async def test_a_stall_is_told(tls):
@@ -169,5 +174,4 @@ async def test_a_stall_is_told(tls):
     with pytest.raises(TransportError, match="no byte for too long"):
         await everything(exchange)
     exchange.close()
-    await transport.close()
-    server.stop()
+    await over(server, transport)
