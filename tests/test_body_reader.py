@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import gc
+import weakref
+from contextlib import suppress
 
 import pytest
 from scrapy import Request
@@ -35,11 +37,11 @@ class Server:
         self.connections = 0
 
     async def start(self, tls=None) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        self._server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls)
         port = self._server.sockets[0].getsockname()[1]
         return f"http{'s' if tls else ''}://127.0.0.1:{port}/"
 
-    async def _serve(self, reader, writer) -> None:
+    async def serve(self, reader, writer) -> None:
         self.connections += 1
         try:
             while self._answers:
@@ -59,14 +61,6 @@ class Server:
 @pytest.fixture(params=["plain", "tls"])
 def tls(request):
     return server_context() if request.param == "tls" else None
-
-
-@pytest.fixture
-def past_aiohttp(tls):
-    """Return the TLS, where what it brings is read past aiohttp."""
-    if tls is not None and sys.version_info < (3, 11):
-        pytest.skip("aiohttp reads what comes by TLS on Python 3.10")
-    return tls
 
 
 @pytest.fixture
@@ -108,9 +102,9 @@ async def test_other_bodies_follow_on_the_same_connection(transport, tls):
     await over(server, transport)
 
 
-async def test_large_bodies_come_into_the_same_memory(transport, past_aiohttp):
+async def test_large_bodies_come_into_the_same_memory(transport):
     server = Server(WHOLE)
-    exchange = await transport.open(Request(await server.start(past_aiohttp)))
+    exchange = await transport.open(Request(await server.start()))
     first, memory = await exchange.read(), set()
     assert isinstance(first, bytes)
     got = len(first)
@@ -119,32 +113,95 @@ async def test_large_bodies_come_into_the_same_memory(transport, past_aiohttp):
         got += len(data)
         del data
     assert got == SIZE
-    assert len(memory) <= 2
+    assert len(memory) == 1
     exchange.close()
     await over(server, transport)
 
 
-async def test_what_is_read_ahead_waits_in_its_order(transport, tls):
+async def test_a_slow_reader_takes_turns_with_two_blocks(transport, tls):
     server = Server(WHOLE)
     exchange = await transport.open(Request(await server.start(tls)))
-    got = bytearray()
+    got, memory = bytearray(), {}
+    while data := await exchange.read():
+        await asyncio.sleep(0.01)  # as a slow disk: the next bytes come meanwhile
+        got += data
+        if isinstance(data, memoryview):
+            memory[id(data.obj)] = data.obj
+        del data
+    assert bytes(got) == DATA
+    assert len(memory) == (0 if tls else 2)
+    exchange.close()
+    await over(server, transport)
+
+
+async def test_shares_that_shrink_meanwhile_lose_nothing(transport, tls):
+    server = Server(WHOLE)
+    exchange = await transport.open(Request(await server.start(tls)))
+    got, taken = bytearray(), []
     while data := await exchange.read():
         got += data
-        await asyncio.sleep(0.01)  # as a slow disk: the next bytes come meanwhile
+        taken += [transport._shares.take() for _ in range(10)]
     assert bytes(got) == DATA
     exchange.close()
     await over(server, transport)
 
 
-async def test_bytes_after_the_end_are_no_answer_to_the_next_request(
-    transport, past_aiohttp
-):
-    """RFC 9112 section 6.3."""
+async def test_who_is_cancelled_can_read_on(transport, tls):
+    arrived = asyncio.Event()
+
+    async def halves(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(WHOLE[:100_000])
+        await arrived.wait()
+        writer.write(WHOLE[100_000:])
+        with suppress(OSError):
+            await writer.drain()
+        writer.close()
+
+    server = Server()
+    server.serve = halves
+    exchange = await transport.open(Request(await server.start(tls)))
+    got = bytearray()
+    with suppress(asyncio.TimeoutError):
+        while True:
+            got += await asyncio.wait_for(exchange.read(), 0.2)
+    arrived.set()
+    assert bytes(got) + await everything(exchange) == DATA
+    await over(server, transport)
+
+
+async def test_bytes_after_the_end_are_no_answer_to_the_next_request(transport):
+    """RFC 9112 section 6.3: they cost the connection, whenever they come."""
     server = Server(WHOLE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", WHOLE)
-    url = await server.start(past_aiohttp)
-    assert await everything(await transport.open(Request(url))) == DATA
-    await asyncio.sleep(0.1)
-    assert await everything(await transport.open(Request(url))) == DATA
+    url = await server.start()
+    for _ in range(2):
+        assert await everything(await transport.open(Request(url))) == DATA
+    assert server.connections == 2
+    await over(server, transport)
+
+
+async def test_what_was_closed_says_so_and_holds_nothing(transport, tls):
+    server = Server(WHOLE)
+    exchange = await transport.open(Request(await server.start(tls)))
+    await exchange.read()
+    await asyncio.sleep(0.05)
+    exchange.close()
+    with pytest.raises(TransportError):
+        await everything(exchange)
+    await over(server, transport)
+
+
+async def test_a_reader_is_no_garbage_that_waits_to_be_collected(transport):
+    server = Server(WHOLE)
+    exchange = await transport.open(Request(await server.start()))
+    reader = weakref.ref(exchange._reader)
+    gc.disable()
+    try:
+        assert await everything(exchange) == DATA
+        del exchange
+        assert reader() is None
+    finally:
+        gc.enable()
     await over(server, transport)
 
 

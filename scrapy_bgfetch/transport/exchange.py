@@ -72,7 +72,8 @@ class _ReadAhead:
 class AiohttpExchange:
     """One answered request of :class:`AiohttpTransport`.
 
-    Make it in the very step in which the head was received: see :class:`_ReadAhead`.
+    Make it in the very step in which the head was received: what comes after that is
+    read ahead, or past aiohttp (:class:`_ReadAhead`, :class:`BodyReader`).
 
     :param stall: seconds that a reader waits for the next bytes; 0 is no limit. A
         look now and then costs nothing, aiohttp's own timer moves with each read.
@@ -132,6 +133,8 @@ class AiohttpExchange:
             self._watch.cancel()
         if self._transport is not None and not self._content.is_eof():
             self._transport.abort()  # TLS would wait for the peer's goodbye
+        if self._reader is not None:
+            self._reader.close()
         if self._body is not None:
             self._body.cut()
         self._response.close()
@@ -140,7 +143,6 @@ class AiohttpExchange:
         self._first = self._content.read_nowait()
         left = (identity_length(self.head) or 0) - len(self._first)
         if left > 0 and self._body is None and readable(self._transport):
-            self._share.begin()
             end = self._content.feed_eof
             self._reader = BodyReader(self._transport, left, self._share, end)
         else:
@@ -151,6 +153,7 @@ class AiohttpExchange:
             first, self._first = self._first, b""
             return first
         if self._reader is not None:
+            self._share.begin()
             return await self._reader.read()
         if self._ahead is not None:
             if data := await self._ahead.next():
