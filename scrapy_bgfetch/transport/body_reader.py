@@ -21,9 +21,9 @@ class BodyReader(asyncio.BufferedProtocol):
     """Reads what is left of a body, into the same memory again and again.
 
     aiohttp's parser copies what asyncio has read once more, and both make an object for
-    each piece: a fifth of the time of 5 MiB over loopback. This takes their connection
-    over, and gives it back after the last byte, as if they had read all of it. One on
-    which more comes than was promised is closed (RFC 9112 section 6.3).
+    each piece. This takes their connection over, and gives it back after the last
+    byte, as if they had read all of it. One on which more comes than was promised is
+    closed (RFC 9112 section 6.3).
 
     :param connection: what aiohttp reads, and has handed on all that it has read.
     :param left: how many bytes of the body are still to come, at least one.
