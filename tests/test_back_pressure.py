@@ -10,17 +10,15 @@ from contextlib import suppress
 
 import pytest
 from scrapy import Request
-from scrapy.settings import Settings
 
 from scrapy_bgfetch import hookimpl
 from scrapy_bgfetch.bodies.digests import Digests
 from scrapy_bgfetch.bodies.local import LocalBodies, PartFile
-from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.rules.slow_writes import SlowWrites
 from scrapy_bgfetch.store.sqlite import SQLiteStore
-from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 from scrapy_bgfetch.transport.shares import READ_SIZE, Shares, share_of
 from tests.support.site import body
+from tests.support.transports import new_transport
 
 KiB, MiB = 1024, 1024 * 1024
 MANY = 64
@@ -94,13 +92,9 @@ def test_a_socket_reads_no_more_than_a_share():
     assert held
 
 
-class Net:
-    settings = Settings({"DOWNLOAD_TIMEOUT": 60})
-
-
 async def test_bodies_that_nobody_reads_hold_little_however_many(site):
     """The plug-ins that look at a head may take long."""
-    transport = AiohttpTransport(Network.from_crawler(Net), stall_timeout=60)
+    transport = new_transport(stall_timeout=60, timeout=60)
     urls = [site.url(f"/file/x?{n}&size={MiB}") for n in range(MANY)]
     opening = (transport.open(Request(url)) for url in urls)
     exchanges = await asyncio.gather(*opening)

@@ -9,24 +9,18 @@ from contextlib import suppress
 
 import pytest
 from scrapy import Request
-from scrapy.settings import Settings
 
-from scrapy_bgfetch.network import Network
-from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 from scrapy_bgfetch.transport.base import TransportError
 from scrapy_bgfetch.transport.shares import READ_SIZE
 from tests.support.misbehaving import Misbehaving, head, stalls
 from tests.support.site import body
 from tests.support.tls import server_context
+from tests.support.transports import new_transport
 
 SIZE = 4 * READ_SIZE
 DATA = body("reader", SIZE)
 WHOLE = head(f"Content-Length: {SIZE}") + DATA
 CHUNKED = head("Transfer-Encoding: chunked")
-
-
-class Net:
-    settings = Settings({"DOWNLOAD_TIMEOUT": 10})
 
 
 class Server:
@@ -65,7 +59,7 @@ def tls(request):
 
 @pytest.fixture
 def transport():
-    return AiohttpTransport(Network.from_crawler(Net), stall_timeout=10)
+    return new_transport(stall_timeout=10, timeout=10)
 
 
 async def over(server, transport) -> None:
@@ -180,7 +174,7 @@ async def test_bytes_after_the_end_are_no_answer_to_the_next_request(transport):
     await over(server, transport)
 
 
-async def test_what_was_closed_says_so_and_holds_nothing(transport, tls):
+async def test_what_was_closed_says_so(transport, tls):
     server = Server(WHOLE)
     exchange = await transport.open(Request(await server.start(tls)))
     await exchange.read()
@@ -224,7 +218,7 @@ async def test_what_is_no_length_is_not_read_as_one(transport, promise):
 
 
 async def test_a_stall_is_told(tls):
-    transport = AiohttpTransport(Network.from_crawler(Net), stall_timeout=0.2)
+    transport = new_transport(stall_timeout=0.2, timeout=10)
     server = Misbehaving(tls).start()
     url = server.at("/x", stalls(WHOLE[:-1]))
     exchange = await transport.open(Request(url))

@@ -8,11 +8,9 @@ import threading
 
 import pytest
 from scrapy import Request
-from scrapy.settings import Settings
 
-from scrapy_bgfetch.network import Network
-from scrapy_bgfetch.transport.aiohttp_client import READ_SIZE, AiohttpTransport
 from scrapy_bgfetch.transport.base import TransportError
+from scrapy_bgfetch.transport.shares import READ_SIZE
 from tests.support.misbehaving import (
     Misbehaving,
     chunk,
@@ -26,6 +24,7 @@ from tests.support.misbehaving import (
 )
 from tests.support.site import body
 from tests.support.tls import server_context
+from tests.support.transports import new_transport
 
 SIZE = 2_000_000
 # Python 3.10 takes a TLS connection that the server has ended for one left open.
@@ -49,13 +48,9 @@ def server(request):
     gc.collect()
 
 
-class Net:
-    settings = Settings({"DOWNLOAD_TIMEOUT": 10})
-
-
 @pytest.fixture
 def transport():
-    return AiohttpTransport(Network.from_crawler(Net), stall_timeout=10)
+    return new_transport(stall_timeout=10, timeout=10)
 
 
 async def turns(number: int = 50) -> None:

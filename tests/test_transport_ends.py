@@ -9,23 +9,17 @@ from contextlib import suppress
 
 import pytest
 from scrapy import Request
-from scrapy.settings import Settings
 
-from scrapy_bgfetch.network import Network
 from scrapy_bgfetch.transport import exchange as exchanges
-from scrapy_bgfetch.transport.aiohttp_client import AiohttpTransport
 from tests.support.tls import server_context
+from tests.support.transports import new_transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"
 STALL = 0.2  # seconds
 
 
-class Net:
-    settings = Settings({"DOWNLOAD_TIMEOUT": 60})
-
-
 def transport(stall_timeout):
-    return AiohttpTransport(Network.from_crawler(Net), stall_timeout=stall_timeout)
+    return new_transport(stall_timeout=stall_timeout, timeout=60)
 
 
 @pytest.fixture

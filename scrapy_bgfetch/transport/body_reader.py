@@ -66,7 +66,6 @@ class BodyReader(asyncio.BufferedProtocol):
             if self._broken:
                 raise aiohttp.ClientPayloadError from self._cause
             if not self._left:
-                self._spare = None
                 return memoryview(b"")
             self._arrival = asyncio.get_running_loop().create_future()
             try:

@@ -201,12 +201,10 @@ class AiohttpExchange:
         self._stalled = left <= 0 and since == self._doubted
         self._doubted = since if left <= 0 else None
         closed = self._transport.is_closing() and not self._content.is_eof()
-        if not (closed or self._stalled):
-            self._watch_later(min(max(left, _MOMENT), _WATCH_INTERVAL))
-        elif self._reader is not None:
-            self._transport.abort()
-        else:
+        if closed or self._stalled:
             self._response.close()
+        else:
+            self._watch_later(min(max(left, _MOMENT), _WATCH_INTERVAL))
 
     def _patience_left(self) -> float:
         if not self._stall or self._waits_since is None:
