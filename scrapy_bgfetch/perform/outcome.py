@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
@@ -13,6 +14,7 @@ from scrapy_bgfetch.bodies.uploads import UploadChanged
 from scrapy_bgfetch.exceptions import NotAllowedError
 from scrapy_bgfetch.model import FailureReason, Head
 from scrapy_bgfetch.perform.space import LEAST, NoRoom, Room
+from scrapy_bgfetch.rules.backoff import parse_imf_fixdate, parse_retry_after
 from scrapy_bgfetch.rules.resume import Decision, Done, Fail, Restart, RetryLater
 
 if TYPE_CHECKING:
@@ -112,6 +114,18 @@ def _advice(status: int) -> str:
     if 300 <= status < 400:
         return " It redirects to where Scrapy does not follow: check the URL."
     return ""
+
+
+def asked_to_wait(
+    decision: RetryLater, head: Head | None, *, cap: float
+) -> float | None:
+    """Return for how many seconds a server asks to wait, by its own clock.
+
+    Never more than ``cap``; None when it does not ask.
+    """
+    sent = head.get("Date") if head is not None else None
+    now = parse_imf_fixdate(sent) or time.time()
+    return parse_retry_after(decision.after, now=now, cap=cap)
 
 
 REFUSALS = (

@@ -22,6 +22,7 @@ from scrapy_bgfetch.perform.outcome import (
     NotModified,
     Outcome,
     Unconfirmed,
+    asked_to_wait,
     quota_exceeded,
     refused,
 )
@@ -33,11 +34,7 @@ from scrapy_bgfetch.perform.publishing import (
 )
 from scrapy_bgfetch.perform.revalidation import accept, disown
 from scrapy_bgfetch.perform.space import LEAST
-from scrapy_bgfetch.rules.backoff import (
-    delay,
-    parse_imf_fixdate,
-    parse_retry_after,
-)
+from scrapy_bgfetch.rules.backoff import delay
 from scrapy_bgfetch.rules.resume import Restart, RetryLater
 from scrapy_bgfetch.store.base import Verdict
 
@@ -272,9 +269,7 @@ class Records:
         retry = max(self._budgets.resumptions - left.resumptions, 1)
         jitter = random.random()  # noqa: S311
         wait = delay(retry, base=settings.retry_delay, cap=cap, jitter=jitter)
-        sent = again.last.head.get("Date") if again.last.head is not None else None
-        now = parse_imf_fixdate(sent) or time.time()  # by the server's own clock
-        asked = parse_retry_after(again.decision.after, now=now, cap=cap)
+        asked = asked_to_wait(again.decision, again.last.head, cap=cap)
         if asked is None:
             return wait
         record.not_before = time.monotonic() + max(asked, wait)
