@@ -14,6 +14,7 @@ from scrapy import Request
 from scrapy_bgfetch import hookimpl
 from scrapy_bgfetch.bodies.digests import Digests
 from scrapy_bgfetch.bodies.local import LocalBodies, PartFile
+from scrapy_bgfetch.perform.slots import ENDS
 from scrapy_bgfetch.rules.slow_writes import SlowWrites
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 from scrapy_bgfetch.transport.shares import READ_SIZE, Shares, share_of
@@ -259,6 +260,44 @@ async def test_a_new_body_comes_while_another_one_is_flushed(probe, monkeypatch)
 
     spider = await probe(go, BGFETCH_DURABILITY="power")
     assert [one.result for one in spider.results] == ["success", "success"]
+
+
+@pytest.mark.parametrize(("durability", "sent"), [("process", 1), ("power", 1 + ENDS)])
+async def test_others_come_while_an_end_waits_for_the_disk_but_not_all(
+    probe, site, monkeypatch, durability, sent
+):
+    """With one slot. Without ``power`` it is the hook that makes the others wait."""
+    go_on = threading.Event()
+
+    class Holds:
+        @hookimpl
+        async def bgfetch_record_settled(self):
+            assert await asyncio.to_thread(go_on.wait, 60)
+
+    def flush(bodies, names):
+        assert go_on.wait(60)
+        return {}
+
+    monkeypatch.setattr(LocalBodies, "flush_parts", flush)
+
+    async def go(spider, response):
+        paths = [f"/file/{n}" for n in range(8)]
+        handle = await spider.background_fetch.fetch("a", paths, base_url=response)
+        try:
+            while sum(len(site.of(path)) for path in paths) < sent:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # for what must not happen
+            spider.sent = sum(len(site.of(path)) for path in paths)
+        finally:
+            go_on.set()
+        spider.result = (await handle.settled()).result
+
+    settings = {"BGFETCH_CONCURRENT_RECORDS": 1, "BGFETCH_CHECKPOINT_INTERVAL": 3600}
+    plugins = [Holds()] if durability == "process" else []
+    spider = await probe(
+        go, BGFETCH_DURABILITY=durability, BGFETCH_PLUGINS=plugins, **settings
+    )
+    assert (spider.sent, spider.result) == (sent, "success")
 
 
 # -- a slow disk ------------------------------------------------------------------

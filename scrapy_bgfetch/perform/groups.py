@@ -57,6 +57,7 @@ class Performer:
             failed=self._failed,
             waiting=self._wait_turn,
             full=self._hold.begin,
+            vacate=self._slots.vacate,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker = Ticker(context, self._records, self._spawn)
@@ -227,7 +228,7 @@ class Performer:
         record.task = self._spawn(self._complete(record))
 
     async def _complete(self, record: LiveRecord) -> None:
-        """Give the slot back only when the hooks have ended: they slow it down."""
+        """Be done with its slot when the hooks have ended: they slow transfers down."""
         try:
             if await self._attempt(record):
                 await self._announce(record)

@@ -29,14 +29,16 @@ class Ledger:
 
     With BGFETCH_DURABILITY ``power`` the bytes are flushed to the disk before the
     state speaks of them; many files in one go.
+
+    :ivar flushes: whether they are.
     """
 
     def __init__(self, store: Store, bodies: LocalBodies, settings: Settings) -> None:
         self._store = store
         self._bodies = bodies
         self._credentials = settings.store_credentials
-        self._power = bodies.durable = settings.durability == "power"
-        bodies.uploads.durable = self._power
+        self.flushes = bodies.durable = settings.durability == "power"
+        bodies.uploads.durable = self.flushes
         self._flusher = Flusher(bodies)
         self._marking = asyncio.Lock()  # an older mark never follows a newer one
         self._in_mark: frozenset[LiveRecord] = frozenset()
@@ -113,7 +115,7 @@ class Ledger:
         :raises OSError: its bytes cannot be flushed to the disk.
         """
         own = path is not None and not record.not_modified
-        if self._power and (own or record.stored):
+        if self.flushes and (own or record.stored):
             await self._flusher.flush(record.part)
         if record.log is not None:
             failed = AttemptOutcome.FAILED if reason else AttemptOutcome.COMPLETE
@@ -168,13 +170,13 @@ class Ledger:
 
     async def _announced(self, group: Group) -> list[int]:
         """Return which of its records can be written down as announced."""
-        if self._power:
+        if self.flushes:
             return await self._flush_renames(group)
         indexes, group.to_announce = group.to_announce, []
         return indexes
 
     async def _flush_parts(self, records: Sequence[LiveRecord]) -> None:
-        if not self._power:
+        if not self.flushes:
             return
         names = [record.part for record in records if record.stored]
         try:

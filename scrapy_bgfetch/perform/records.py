@@ -59,6 +59,8 @@ class Records:
     :param waiting: called with a record that may go on now.
     :param full: called when there is no room for a record and BGFETCH_ON_FULL is
         ``pause``.
+    :param vacate: called with a record whose body is complete before the disk is
+        waited for.
     :ivar left: the background fetches of records that were active since somebody
         last looked: their numbers may be new.
     """
@@ -70,12 +72,14 @@ class Records:
         failed: Callable[[LiveRecord, FailureReason], None],
         waiting: Callable[[LiveRecord], None],
         full: Callable[[Full], None],
+        vacate: Callable[[LiveRecord], None],
     ) -> None:
         self._context = context
         self._ledger = context.ledger
         self._failed = failed
         self._waiting = waiting
         self._full = full
+        self._vacate = vacate
         self._budgets = context.budgets
         self.active: set[LiveRecord] = set()
         self.left: set[Group] = set()
@@ -303,6 +307,8 @@ class Records:
             await self._verify(record)
             name = await record.group.delegate.file_name(record)
             path = make_room(self._context, record, name)
+            if self._ledger.flushes:
+                self._vacate(record)
             verdict = await self._ledger.end(record, FailureReason.NONE, path=path)
         except (OSError, NotAllowedError) as error:
             if record.group.ending or record.group.suspended:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from scrapy_bgfetch.perform.live import Group, LiveRecord
 
+ENDS = 4  # for each slot: a disk writes files together faster than in turn
+
 
 class Slots:
     """Start records as slots become free.
@@ -28,7 +30,7 @@ class Slots:
     :param total: how many may run at once.
     :param host_limit: how many may run at once of a host, 0 for no limit.
     :param start: called with each record that got a slot; :meth:`done` gives it
-        back.
+        back, :meth:`vacate` before that.
     :param extras: the connections of records beyond their first, which count as
         others of their host, and make way for records.
     """
@@ -46,6 +48,7 @@ class Slots:
         self._levels: dict[int, _Level] = {}
         self._ranks: list[int] = []
         self._running: dict[LiveRecord, int] = {}
+        self._vacated: dict[LiveRecord, int] = {}
         self._hosts: Counter[str] = Counter()
         self._extras = Extras() if extras is None else extras
         self._extras.serve(self)
@@ -54,7 +57,7 @@ class Slots:
 
     def put(self, record: LiveRecord) -> None:
         """Let a record wait for its turn, unless it waits or runs already."""
-        if record.queued or record in self._running:
+        if record.queued or record in self._running or record in self._vacated:
             return
         priority = record.group.options.priority
         level = self._level(priority)
@@ -70,11 +73,26 @@ class Slots:
             else:
                 self._extras.make_way()
 
+    def vacate(self, record: LiveRecord) -> None:
+        """Let another have the slot of a record that only has to end.
+
+        ENDS times as many records as there are slots may be without theirs: the next
+        one keeps it, so that ends that take long slow the transfers down. It counts
+        at the limit of its background fetch until it is :meth:`done`.
+        """
+        if record in self._running and len(self._vacated) < ENDS * self._total:
+            self._vacated[record] = self._running.pop(record)
+            self.count(host_of(record.url), -1)
+            self._fill(record if self._tried else None)
+
     def done(self, record: LiveRecord) -> None:
         """Take a slot back."""
-        priority = self._running.pop(record, None)
+        priority = self._vacated.pop(record, None)
+        if priority is None:
+            priority = self._running.pop(record, None)
+            if priority is not None:
+                self.count(host_of(record.url), -1)
         if priority is not None:
-            self.count(host_of(record.url), -1)
             self._levels[priority].done(record.group)
             self._drop_if_empty(priority)
         self._fill(record if self._tried else None)
@@ -88,7 +106,8 @@ class Slots:
         records, running = found
         self._drop_if_empty(before)
         self._level(now).adopt(group, running)
-        self._running.update((r, now) for r in self._running if r.group is group)
+        for records_of in (self._running, self._vacated):
+            records_of.update((r, now) for r in records_of if r.group is group)
         for record in records:
             self._level(now).put(record)
         self._drop_if_empty(now)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scrapy_bgfetch.model import RecordRow, RecordState, RegistrationRow
 from scrapy_bgfetch.perform.lines import TURN
 from scrapy_bgfetch.perform.live import Group, LiveRecord
-from scrapy_bgfetch.perform.slots import Slots
+from scrapy_bgfetch.perform.slots import ENDS, Slots
 
 
 class Bench:
@@ -42,6 +42,10 @@ class Bench:
         self.running.remove(record)
         record.state = RecordState.SETTLED
         self.slots.done(record)
+
+    def vacate(self, record):
+        """Let it be over but for its end, which :meth:`end` is."""
+        self.slots.vacate(record)
 
     def end_all(self):
         while self.running:
@@ -125,6 +129,64 @@ def test_a_host_at_its_limit_holds_nobody_up():
     assert bench.end_all() == "A1 A3 B2 A2 B1"
 
 
+def test_another_has_the_slot_of_a_record_that_only_has_to_end():
+    bench = Bench(2)
+    bench.put("A", *["a"] * 4)
+    bench.vacate(bench.running[0])
+    assert bench.order == ["A1", "A2", "A3"]
+    bench.end(bench.running[0])
+    assert bench.order == ["A1", "A2", "A3"]
+    assert bench.end_all() == "A1 A2 A3 A4"
+
+
+def test_only_so_many_records_for_each_slot_may_be_without_theirs():
+    bench = Bench(2)
+    group = bench.put("A", *["a"] * 20)
+    for record in group.records:
+        bench.vacate(record)
+    assert len(bench.order) == 2 * ENDS + 2
+    for record in group.records:
+        bench.vacate(record)
+    assert len(bench.order) == 2 * ENDS + 2
+    bench.end(bench.running[0])
+    bench.vacate(bench.running[-1])
+    assert len(bench.order) == 2 * ENDS + 3
+
+
+def test_a_record_without_its_slot_does_not_wait_for_another():
+    bench = Bench()
+    record = bench.put("A", "a").records[0]
+    bench.vacate(record)
+    bench.slots.put(record)
+    assert bench.order == ["A1"]
+    bench.slots.done(record)
+    bench.slots.put(record)
+    assert bench.order == ["A1", "A1"]
+
+
+def test_a_record_without_its_slot_counts_not_at_the_limit_of_its_host():
+    bench = Bench(4, host_limit=1)
+    bench.put("A", "a", "a")
+    bench.vacate(bench.running[0])
+    assert bench.order == ["A1", "A2"]
+    bench.put("B", "a")
+    bench.end(bench.running[0])
+    assert bench.order == ["A1", "A2"]
+    assert bench.end_all() == "A1 A2 B1"
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_record_without_its_slot_counts_at_the_limit_of_its_own(moves):
+    bench = Bench(4)
+    group = bench.put("A", *["a"] * 3, max_concurrent_records=1)
+    bench.vacate(bench.running[0])
+    if moves:
+        group.options = evolve(group.options, priority=1)
+        bench.slots.moved(group, 0)
+    assert bench.order == ["A1"]
+    assert bench.end_all() == "A1 A2 A3"
+
+
 @pytest.mark.parametrize("state", ["paused", "ending"])
 def test_what_may_not_run_is_left_out(state):
     bench = Bench()
@@ -169,15 +231,19 @@ def test_everybody_has_one_turn_and_no_limit_is_passed(groups, total, limit, ran
             options = {"priority": priority, "max_concurrent_records": most}
             made.append(bench.put(f"{name}-", *hosts, **options))
         elif bench.running:
-            bench.end(random.choice(bench.running))
-        at_host = Counter(r.url.split("/")[2] for r in bench.running)
+            what = random.choice([bench.end, bench.vacate])
+            what(random.choice(bench.running))
+        vacated = bench.slots._vacated
+        in_slots = [record for record in bench.running if record not in vacated]
+        at_host = Counter(r.url.split("/")[2] for r in in_slots)
         of_group = Counter(r.group for r in bench.running)
-        assert len(bench.running) <= total
+        assert len(in_slots) <= total
+        assert len(vacated) <= ENDS * total
         assert all(not limit or n <= limit for n in at_host.values())
         for record in (r for group in made for r in group.records if r.queued):
             most = record.group.options.max_concurrent_records
             assert (
-                len(bench.running) == total
+                len(in_slots) == total
                 or (limit and at_host[record.url.split("/")[2]] == limit)
                 or (most and of_group[record.group] == most)
             )
@@ -192,10 +258,12 @@ def test_it_keeps_nothing_of_what_has_ended():
     bench = Bench(3, host_limit=1)
     for n in range(20):
         bench.put(f"g{n}", "a", "b", "a", priority=n % 3, max_concurrent_records=2)
+    for record in bench.running[:2]:
+        bench.vacate(record)
     bench.end_all()
     slots = bench.slots
-    kept = [slots._levels, slots._ranks, slots._running, slots._hosts]
-    assert [len(one) for one in kept] == [0, 0, 0, 0]
+    kept = slots._levels, slots._ranks, slots._running, slots._vacated, slots._hosts
+    assert [len(one) for one in kept] == [0, 0, 0, 0, 0]
 
 
 def test_an_end_asks_only_those_whom_it_concerns():
