@@ -42,12 +42,16 @@ class Ledger:
         self._flusher = Flusher(bodies)
         self._marking = asyncio.Lock()  # an older mark never follows a newer one
         self._in_mark: frozenset[LiveRecord] = frozenset()
+        self._ending: set[LiveRecord] = set()
 
     async def mark(self, records: Sequence[LiveRecord]) -> None:
         """Record how far these active records have come, in one transaction.
 
+        Those whose end is being written down are left out: it says all of it.
+
         :raises StoreError: the bytes cannot be flushed, or the state not written.
         """
+        records = [record for record in records if record not in self._ending]
         if not records:
             return
         async with self._marking:
@@ -114,6 +118,18 @@ class Ledger:
 
         :raises OSError: its bytes cannot be flushed to the disk.
         """
+        self._ending.add(record)
+        try:
+            verdict = await self._end(record, reason, path, why)
+        finally:
+            self._ending.discard(record)
+        if verdict is Verdict.KEPT:
+            record.log = None
+        return verdict
+
+    async def _end(
+        self, record: LiveRecord, reason: FailureReason, path: str | None, why: str
+    ) -> Verdict:
         own = path is not None and not record.not_modified
         if self.flushes and (own or record.stored):
             await self._flusher.flush(record.part)
@@ -140,8 +156,6 @@ class Ledger:
             segments=record.stretches,
         )
         (verdict,) = await self._store.settle_records([end])
-        if verdict is Verdict.KEPT:
-            record.log = None
         return verdict
 
     async def announced(self, group: Group) -> None:
