@@ -61,7 +61,10 @@ async def test_priorities_survive_a_kill(process, site):
     assert site.paths()[1:] == ["/file/b", "/slow/a", "/file/a"]
 
 
-async def test_max_concurrent_records_limits_one_and_holds_nobody_up(probe, site):
+@pytest.mark.parametrize("durability", ["process", "power"])
+async def test_max_concurrent_records_limits_one_and_holds_nobody_up(
+    probe, site, durability
+):
     site.held.add("/slow/a0")
 
     async def go(spider, response):
@@ -83,7 +86,7 @@ async def test_max_concurrent_records_limits_one_and_holds_nobody_up(probe, site
         await until(look)
         assert most == 1
 
-    await probe(go)
+    await probe(go, BGFETCH_DURABILITY=durability)
 
 
 async def test_grouped_requests_say_them_too(crawl, site):
