@@ -14,12 +14,14 @@ BENCH_PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys
 RESULTS = build/bench
 PIP = -m pip --disable-pip-version-check --quiet
 # What is measured by the clock (slow) runs alone, and once more when the machine was
-# busy; the summary says so.
+# busy; the summary says so. What is long runs beside the others, but once.
 # The tests that crawl run in both modes; the others do not depend on the mode.
 PARALLEL = -n 4 -m "not slow"
+BRIEF = -m "not slow and not long"
 # Crawls of their own processes take most of the time: on the floor they run without a
 # reactor, on the newest Scrapy with one; `make test` runs all.
 HERE = -m "not slow and not process"
+BRIEF_HERE = -m "not slow and not long and not process"
 MEASURED = -m slow --reruns 1 -rR
 # Of what is measured, that which depends on the mode.
 STOPS = tests/test_stopping.py tests/test_resume_stopped.py tests/test_closing_full.py \
@@ -56,7 +58,7 @@ test: $(VENV)/test
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint types docs wheel floor
-	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_REACTOR) $(CRAWLS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(BRIEF) $(PYTEST_REACTOR) $(CRAWLS)
 	$(VENV)/bin/python -m pytest $(MEASURED) $(PYTEST_REACTOR) $(STOPS)
 	$(VENV)/bin/python -m pytest $(MEASURED)
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(HERE)
@@ -80,8 +82,8 @@ wheel: $(VENV)/bin/python
 	"import scrapy_bgfetch as b, pathlib as p; [getattr(b, n) for n in b.__all__]; assert (p.Path(b.__file__).parent / 'py.typed').exists(); print('wheel:', b.__file__)"
 
 floor: $(FLOOR)/test
-	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(HERE) $(PYTEST_REACTOR) $(CRAWLS) $(FLOORED)
-	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(FLOORED)
+	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(BRIEF_HERE) $(PYTEST_REACTOR) $(CRAWLS) $(FLOORED)
+	$(FLOOR)/bin/python -m pytest $(PARALLEL) $(BRIEF) $(FLOORED)
 
 bench: $(BENCH)/bench
 	mkdir -p $(RESULTS)

@@ -10,7 +10,7 @@ from scrapy.utils.reactor import is_reactor_installed
 from tests.crash import crash, say
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("jobdir", [True, False])
 async def test_no_byte_and_no_event_is_lost_by_kills_at_random_moments(
     tmp_path, jobdir

@@ -92,7 +92,7 @@ def stored(crawl):
         1,
         3,
         8,
-        *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5, 6, 7, 9, 12)),
+        *(pytest.param(n, marks=pytest.mark.long) for n in (2, 4, 5, 6, 7, 9, 12)),
     ],
 )
 async def test_after_a_cut_at_any_flush_the_files_are_byte_exact(
@@ -153,7 +153,7 @@ async def test_after_cuts_at_random_moments_the_files_are_byte_exact(crawl, site
     assert await cut_at_random(crawl(), site, cuts=3) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_after_many_cuts_at_random_moments_the_files_are_byte_exact(crawl, site):
     assert await cut_at_random(crawl(), site, cuts=20) == []
 
