@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 
-import pytest
 from attrs import evolve
 
 from scrapy_bgfetch.bodies.local import LocalBodies
@@ -35,9 +35,9 @@ class Held(LocalBodies):
         return super().flush_parts(names)
 
 
-@pytest.fixture
-async def ended(tmp_path):
-    """Return what belongs to a record of 10 bytes whose end waits for its flush.
+@asynccontextmanager
+async def ending(tmp_path):
+    """Yield what belongs to a record of 10 bytes whose end waits for its flush.
 
     It is the bodies, the store, the ledger, the record, and the task that ends it.
     """
@@ -55,28 +55,30 @@ async def ended(tmp_path):
     ledger = Ledger(store, bodies, evolve(Settings.defaults(), durability="power"))
     end = asyncio.ensure_future(ledger.end(record, FailureReason.NONE, path="x"))
     assert await asyncio.to_thread(bodies.begun.wait, PATIENCE)
-    yield bodies, store, ledger, record, end
-    bodies.go_on.set()
-    await store.close()
+    try:
+        yield bodies, store, ledger, record, end
+    finally:
+        bodies.go_on.set()
+        await store.close()
 
 
-async def test_a_record_whose_end_is_written_down_is_not_marked_meanwhile(ended):
+async def test_a_record_whose_end_is_written_down_is_not_marked_meanwhile(tmp_path):
     """A checkpoint would flush it once more, and wait for that."""
-    bodies, store, ledger, record, end = ended
-    await asyncio.wait_for(ledger.mark([record]), PATIENCE)
-    bodies.go_on.set()
-    assert await end is Verdict.KEPT
+    async with ending(tmp_path) as (bodies, store, ledger, record, end):
+        await asyncio.wait_for(ledger.mark([record]), PATIENCE)
+        bodies.go_on.set()
+        assert await end is Verdict.KEPT
+        (row,) = await store.records("u")
     assert bodies.flushed == [record.part]
-    (row,) = await store.records("u")
     assert (row.state, row.stored) == (RecordState.SETTLED, 10)
 
 
-async def test_a_record_whose_end_was_given_up_is_marked_again(ended):
+async def test_a_record_whose_end_was_given_up_is_marked_again(tmp_path):
     """The spider closes, and the disk is too slow for it."""
-    bodies, store, ledger, record, end = ended
-    end.cancel()
-    await asyncio.wait({end})
-    bodies.go_on.set()
-    await ledger.mark([record])
-    (row,) = await store.records("u")
+    async with ending(tmp_path) as (bodies, store, ledger, record, end):
+        end.cancel()
+        await asyncio.wait({end})
+        bodies.go_on.set()
+        await ledger.mark([record])
+        (row,) = await store.records("u")
     assert (row.state, row.stored) == (RecordState.ACTIVE, 10)
