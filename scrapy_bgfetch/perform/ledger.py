@@ -44,6 +44,22 @@ class Ledger:
         self._in_mark: frozenset[LiveRecord] = frozenset()
         self._ending: set[LiveRecord] = set()
 
+    async def claim(self, record: LiveRecord, number: int) -> bool:
+        """Write down that this attempt begins; return False when the record has ended.
+
+        What is written down of it later follows this, also when nobody waits.
+
+        :raises StoreError: somebody else has begun or ended it.
+        """
+        claimed = await self._store.claim(record.row.uid, record.index)
+        if claimed is None and record.group.ending:
+            return False
+        if claimed != number:
+            raise StoreError(
+                f"{record.url} was begun or ended in the state by somebody else."
+            )
+        return True
+
     async def mark(self, records: Sequence[LiveRecord]) -> None:
         """Record how far these active records have come, in one transaction.
 

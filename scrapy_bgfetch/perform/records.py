@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from scrapy_bgfetch.exceptions import NotAllowedError, StoreError
+from scrapy_bgfetch.exceptions import NotAllowedError
 from scrapy_bgfetch.model import AttemptOutcome, FailureReason, RecordState
 from scrapy_bgfetch.perform.attempt import Attempt
 from scrapy_bgfetch.perform.attempt_log import begin
@@ -85,20 +85,21 @@ class Records:
         self.left: set[Group] = set()
 
     async def attempt(self, record: LiveRecord) -> bool:
-        """Make one attempt and act on its outcome; return whether it has ended."""
+        """Make one attempt and act on its outcome; return whether it has ended.
+
+        A request that may be sent again does not wait until its attempt is claimed.
+        """
         if record.cut_off:
             return await self._fail(record, _CUT_OFF)
-        number = await self._context.store.claim(record.row.uid, record.index)
-        if number is None and not record.group.ending:
-            raise StoreError(f"{record.url} was ended in the state by somebody else.")
-        if number is None:
+        number, before = record.attempt + 1, record.stored
+        claim = asyncio.ensure_future(self._ledger.claim(record, number))
+        if not record.repeatable and not await claim:
             return False
         record.attempt, record.state = number, RecordState.ACTIVE
-        before = record.stored
         self.active.add(record)  # until it is written down what came of it
         try:
             outcome = await self._outcome(record, number)
-            if record.group.ending:
+            if not await claim or record.group.ending:
                 return False
             return await self._conclude(
                 record, outcome, progress=_progressed(record, before)
