@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from scrapy import Request
+from scrapy.exceptions import CloseSpider
 
 from scrapy_bgfetch import hookimpl
 from scrapy_bgfetch.bodies.local import LocalBodies
@@ -146,9 +147,10 @@ async def test_only_what_may_not_be_sent_twice_waits_until_it_is_claimed(
     assert spider.state == ("active" if sent else "pending")
 
 
-async def test_a_record_that_somebody_else_has_begun_stops_the_crawl(
-    probe, monkeypatch, tmp_path, caplog
+async def test_a_record_that_somebody_else_has_begun_stops_the_crawl_at_once(
+    probe, monkeypatch, caplog
 ):
+    """Its body would come for two minutes."""
     claim = SQLiteStore.claim
 
     async def second(store, uid, index):
@@ -158,12 +160,46 @@ async def test_a_record_that_somebody_else_has_begun_stops_the_crawl(
     monkeypatch.setattr(SQLiteStore, "claim", second)
 
     async def go(spider, response):
-        fetch = spider.background_fetch.fetch
-        handle = await fetch("a", "/file/x", base_url=response)
+        url = "/slow/x?size=1200000&rate=10000"
+        handle = await spider.background_fetch.fetch("a", url, base_url=response)
         with pytest.raises(SuspendedError):
             await handle.settled()
 
-    spider = await probe(go)
+    spider = await asyncio.wait_for(probe(go), 30)
     assert spider.crawler.stats.get_value("finish_reason") == "bgfetch_error"
     assert "begun or ended in the state by somebody else" in caplog.text
-    assert not list((tmp_path / "bgfetch" / "files").rglob("x*"))
+
+
+async def test_no_bytes_are_dropped_before_the_attempt_is_claimed(
+    probe, site, claims, tmp_path
+):
+    """The state would go on speaking of those that were there before."""
+    size = 300_000
+    url = f"/slow/x?size={size}&rate={size}"
+
+    def kept():
+        (part,) = (tmp_path / "bgfetch" / "parts").iterdir()
+        return part.stat().st_size
+
+    async def first(spider, response):
+        handle = await spider.background_fetch.fetch("a", url, base_url=response)
+        await until(lambda: handle.downloaded > size // 3)
+        raise CloseSpider("enough")
+
+    async def second(spider, response):
+        spider.before = kept()
+        await until(lambda: len(site.of("/slow/x")) == 2)
+        await asyncio.sleep(0.3)  # for what must not happen
+        spider.kept = kept()
+        claims.set()
+        handle = await spider.background_fetch.get("a")
+        spider.result = (await handle.settled()).result
+
+    claims.set()
+    with suppress(CloseSpider):
+        await probe(first)
+    claims.clear()
+    site.etags["x"] = '"another"'
+    spider = await probe(second)
+    assert spider.kept == spider.before > size // 3
+    assert spider.result == "success"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scrapy_bgfetch.exceptions import StoreError
@@ -44,13 +45,19 @@ class Ledger:
         self._in_mark: frozenset[LiveRecord] = frozenset()
         self._ending: set[LiveRecord] = set()
 
-    async def claim(self, record: LiveRecord, number: int) -> bool:
-        """Write down that this attempt begins; return False when the record has ended.
+    def claim(self, record: LiveRecord, number: int) -> asyncio.Task[bool]:
+        """Write down that an attempt of this number begins.
 
-        What is written down of it later follows this, also when nobody waits.
-
-        :raises StoreError: somebody else has begun or ended it.
+        What is written down of it later follows this, also when nobody waits for it.
+        The result is False when the record has ended; then, and when the claim
+        fails, the attempt is interrupted. It raises StoreError, also when somebody
+        else has begun or ended the record.
         """
+        record.claim = claim = asyncio.ensure_future(self._claim(record, number))
+        claim.add_done_callback(partial(_interrupt_unless_held, record))
+        return claim
+
+    async def _claim(self, record: LiveRecord, number: int) -> bool:
         claimed = await self._store.claim(record.row.uid, record.index)
         if claimed is None and record.group.ending:
             return False
@@ -95,6 +102,8 @@ class Ledger:
         self._flusher.forget(record.part)
         if not record.marked and record not in self._in_mark:
             return
+        if record.claim is not None:
+            await asyncio.shield(record.claim)  # without it the state forgets nothing
         async with self._marking:
             if record.marked:
                 record.marked = 0
@@ -242,6 +251,12 @@ class Ledger:
                 size=record.size,
                 encoded=record.encoded,
             )
+
+
+def _interrupt_unless_held(record: LiveRecord, claim: asyncio.Task[bool]) -> None:
+    """Stop an attempt that may not go on: its claim failed, or came too late."""
+    if not claim.cancelled() and (claim.exception() or not claim.result()):
+        record.interrupt()
 
 
 def _mark(record: LiveRecord) -> Mark:

@@ -90,6 +90,7 @@ class LiveRecord:
     budgets: Budgets | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     attempt_task: asyncio.Task[Any] | None = field(default=None, repr=False)
+    claim: asyncio.Task[bool] | None = field(default=None, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
     state: RecordState = field(init=False)
     failure_reason: FailureReason = field(init=False)

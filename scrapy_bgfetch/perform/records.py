@@ -92,7 +92,7 @@ class Records:
         if record.cut_off:
             return await self._fail(record, _CUT_OFF)
         number, before = record.attempt + 1, record.stored
-        claim = asyncio.ensure_future(self._ledger.claim(record, number))
+        claim = self._ledger.claim(record, number)
         if not record.repeatable and not await claim:
             return False
         record.attempt, record.state = number, RecordState.ACTIVE

@@ -4,8 +4,9 @@ The contract is made for more than one worker: a worker claims a record and gets
 an attempt number; a statement that comes with an older number changes nothing
 (it is answered with ``Verdict.STALE``). Bytes are written before the statement
 that speaks of them. Each coroutine here is one transaction: when it returns, all
-of it is kept; when it raises, none of it. A caller that is cancelled while it
-waits does not take its statement back.
+of it is kept; when it raises, none of it. They take effect in the order in which their
+callers came to them. A caller that is cancelled while it waits does not take its
+statement back.
 
 Always true: ``downloaded`` of a registration is the sum of ``stored`` of its
 records; its ``uploaded`` grows as theirs grow. What a failed record stores is in its
