@@ -54,7 +54,7 @@ class Ledger:
         else has begun or ended the record.
         """
         record.claim = claim = asyncio.ensure_future(self._claim(record, number))
-        claim.add_done_callback(partial(_interrupt_unless_held, record))
+        claim.add_done_callback(partial(_claim_is_over, record))
         return claim
 
     async def _claim(self, record: LiveRecord, number: int) -> bool:
@@ -253,9 +253,13 @@ class Ledger:
             )
 
 
-def _interrupt_unless_held(record: LiveRecord, claim: asyncio.Task[bool]) -> None:
+def _claim_is_over(record: LiveRecord, claim: asyncio.Task[bool]) -> None:
     """Stop an attempt that may not go on: its claim failed, or came too late."""
-    if not claim.cancelled() and (claim.exception() or not claim.result()):
+    if claim.cancelled():
+        return
+    if claim.exception() is None and claim.result():
+        record.claim = None  # nothing waits for it any more: it is not kept
+    else:
         record.interrupt()
 
 
