@@ -16,7 +16,7 @@ PIP = -m pip --disable-pip-version-check --quiet
 # What is measured by the clock (slow) runs alone, and once more when the machine was
 # busy; the summary says so. What is long runs beside the others, but once.
 # The tests that crawl run in both modes; the others do not depend on the mode.
-PARALLEL = -n 4 -m "not slow"
+PARALLEL = -n 4 --dist worksteal -m "not slow"
 BRIEF = -m "not slow and not long"
 # Crawls of their own processes take most of the time: on the floor they run without a
 # reactor, on the newest Scrapy with one; `make test` runs all.
@@ -27,11 +27,11 @@ MEASURED = -m slow --reruns 1 -rR
 STOPS = tests/test_stopping.py tests/test_resume_stopped.py tests/test_closing_full.py \
     tests/test_ends_late.py tests/test_budget.py
 CRAWLS = --ignore=tests/rules --ignore=tests/bodies --ignore=tests/store \
-    --ignore=tests/example --ignore=tests/benchmarks $(DISK)
-# What the disk keeps, what servers get wrong and what the models find does not depend
-# on Scrapy's version.
-DISK = --ignore=tests/test_power_cut.py
-FLOORED = $(DISK) --ignore=tests/rules/test_resume_model.py --ignore=tests/benchmarks \
+    --ignore=tests/example --ignore=tests/benchmarks $(ONCE)
+# What the disk keeps, what the docs show, what servers get wrong and what the models
+# find does not depend on Scrapy's version.
+ONCE = --ignore=tests/test_power_cut.py --ignore=tests/docs
+FLOORED = $(ONCE) --ignore=tests/rules/test_resume_model.py --ignore=tests/benchmarks \
     --ignore-glob=tests/test_misbehaving_* --ignore-glob=tests/test_reasons_* \
     --ignore=tests/store/test_store_machine.py --ignore-glob=tests/store/test_store_*crash.py
 PYTEST_REACTOR = -o addopts="-ra --strict-markers --strict-config" -p no:asyncio --reactor=asyncio

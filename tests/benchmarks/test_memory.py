@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 @pytest.mark.parametrize("disk", [[], ["--slow-disk"]])
 def test_64_large_transfers_hold_less_than_64_mib(disk):

@@ -72,6 +72,7 @@ class Site:
         self._times: dict[int, float] = {}
         self.streaming = 0
         self.held: set[str] = set()
+        self.hurried = False
         self.robots = ""
         self.fail_once: dict[str, int] = {}
         self.etags: dict[str, str] = {}
@@ -201,7 +202,7 @@ class Site:
         return web.Response(status=status, headers=headers, body=data)
 
     async def _slow(self, request):
-        """Send ``rate`` bytes a second."""
+        """Send ``rate`` bytes a second, or as fast as it goes when it is hurried."""
         if "gzip" in request.query:
             size = int(request.query.get("size", 1000))
             data = coded(request.match_info["name"], size)
@@ -221,7 +222,7 @@ class Site:
             for start in range(0, len(data), step):
                 self.sent[request.path] += len(data[start : start + step])
                 await response.write(data[start : start + step])
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0 if self.hurried else 0.02)
         except (ConnectionError, asyncio.CancelledError):
             self.closed.append((request.path, time.monotonic()))
             raise
