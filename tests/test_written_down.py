@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 
 import pytest
-from scrapy import Request
-from scrapy.exceptions import CloseSpider
 
 from scrapy_bgfetch import hookimpl
 from scrapy_bgfetch.bodies.local import LocalBodies
-from scrapy_bgfetch.exceptions import SuspendedError
 from scrapy_bgfetch.perform.slots import ENDS
 from scrapy_bgfetch.store.sqlite import SQLiteStore
-from tests.support.crawl_process import until
 
 MiB = 1024 * 1024
 
@@ -107,99 +102,3 @@ async def test_others_come_while_an_end_waits_for_the_disk_but_not_all(
         go, BGFETCH_DURABILITY=durability, BGFETCH_PLUGINS=plugins, **settings
     )
     assert (spider.sent, spider.result) == (sent, "success")
-
-
-@pytest.fixture
-def claims(monkeypatch):
-    """Let claims wait for this event."""
-    go_on, claim = asyncio.Event(), SQLiteStore.claim
-
-    async def held(store, uid, index):
-        await go_on.wait()
-        return await claim(store, uid, index)
-
-    monkeypatch.setattr(SQLiteStore, "claim", held)
-    return go_on
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "sent"), [("GET", "/file/x", 1), ("POST", "/echo", 0)]
-)
-async def test_only_what_may_not_be_sent_twice_waits_until_it_is_claimed(
-    probe, site, claims, method, path, sent
-):
-    """A claim waits for the disk."""
-
-    async def go(spider, response):
-        request = Request(response.urljoin(path), method=method)
-        handle = await spider.background_fetch.fetch("a", request)
-        try:
-            with suppress(asyncio.TimeoutError):
-                waits = until(lambda: site.of(path))
-                await asyncio.wait_for(waits, 10 if sent else 0.3)
-            spider.sent, spider.state = len(site.of(path)), handle.records[0].state
-        finally:
-            claims.set()
-        spider.result = (await handle.settled()).result
-
-    spider = await probe(go)
-    assert (spider.sent, spider.result) == (sent, "success")
-    assert spider.state == ("active" if sent else "pending")
-
-
-async def test_a_record_that_somebody_else_has_begun_stops_the_crawl_at_once(
-    probe, monkeypatch, caplog
-):
-    """Its body would come for two minutes."""
-    claim = SQLiteStore.claim
-
-    async def second(store, uid, index):
-        await claim(store, uid, index)
-        return await claim(store, uid, index)
-
-    monkeypatch.setattr(SQLiteStore, "claim", second)
-
-    async def go(spider, response):
-        url = "/slow/x?size=1200000&rate=10000"
-        handle = await spider.background_fetch.fetch("a", url, base_url=response)
-        with pytest.raises(SuspendedError):
-            await handle.settled()
-
-    spider = await asyncio.wait_for(probe(go), 30)
-    assert spider.crawler.stats.get_value("finish_reason") == "bgfetch_error"
-    assert "begun or ended in the state by somebody else" in caplog.text
-
-
-async def test_no_bytes_are_dropped_before_the_attempt_is_claimed(
-    probe, site, claims, tmp_path
-):
-    """The state would go on speaking of those that were there before."""
-    size = 300_000
-    url = f"/slow/x?size={size}&rate={size}"
-
-    def kept():
-        (part,) = (tmp_path / "bgfetch" / "parts").iterdir()
-        return part.stat().st_size
-
-    async def first(spider, response):
-        handle = await spider.background_fetch.fetch("a", url, base_url=response)
-        await until(lambda: handle.downloaded > size // 3)
-        raise CloseSpider("enough")
-
-    async def second(spider, response):
-        spider.before = kept()
-        await until(lambda: len(site.of("/slow/x")) == 2)
-        await asyncio.sleep(0.3)  # for what must not happen
-        spider.kept = kept()
-        claims.set()
-        handle = await spider.background_fetch.get("a")
-        spider.result = (await handle.settled()).result
-
-    claims.set()
-    with suppress(CloseSpider):
-        await probe(first)
-    claims.clear()
-    site.etags["x"] = '"another"'
-    spider = await probe(second)
-    assert spider.kept == spider.before > size // 3
-    assert spider.result == "success"

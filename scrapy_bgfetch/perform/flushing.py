@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from scrapy_bgfetch.bodies.local import LocalBodies
 
@@ -29,9 +31,10 @@ class Flusher:
 
     def __init__(self, bodies: LocalBodies) -> None:
         self._bodies = bodies
-        self._bytes = _Grouped(bodies.flush_parts, _GOES)
-        self._names = _Grouped(self._flush_names, 1)
-        self._renames = _Grouped(bodies.flush_renames, 1)
+        pool = ThreadPoolExecutor(_GOES + 2, thread_name_prefix="bgfetch-flush")
+        self._bytes = _Grouped(bodies.flush_parts, pool, _GOES)
+        self._names = _Grouped(self._flush_names, pool, 1)
+        self._renames = _Grouped(bodies.flush_renames, pool, 1)
 
     async def flush(self, name: str) -> None:
         """Flush what was written to a part file before the call, and its name.
@@ -81,13 +84,18 @@ class _Grouped:
     """Work on names, in threads: those that wait share the next goes.
 
     :param work: returns the names that it failed for, and why.
+    :param pool: threads that no hook, nor anything else, can keep busy.
     :param most: how many goes there are at a time.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[str]], Mapping[str, OSError]], most: int
+        self,
+        work: Callable[[Sequence[str]], Mapping[str, OSError]],
+        pool: Executor,
+        most: int,
     ) -> None:
         self._work = work
+        self._pool = pool
         self._most = most
         self._goes: set[asyncio.Task[None]] = set()
         self._waiting: list[_Waiter] = []
@@ -128,7 +136,7 @@ class _Grouped:
         names = [name for waiter in mine for name in waiter.names]
         errors: Mapping[str, Exception]
         try:
-            errors = await asyncio.to_thread(self._work, names) if mine else {}
+            errors = await self._in_thread(names) if mine else {}
         except Exception as error:
             errors = dict.fromkeys(names, error)
         except asyncio.CancelledError:  # the event loop ends
@@ -138,6 +146,10 @@ class _Grouped:
         self._lost.update(errors)
         for waiter in mine:
             waiter.hear(errors)
+
+    async def _in_thread(self, names: Sequence[str]) -> Mapping[str, OSError]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._work, names)
 
 
 def _first(names: Iterable[str], errors: Mapping[str, Exception]) -> Exception | None:

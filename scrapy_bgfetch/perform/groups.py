@@ -228,7 +228,10 @@ class Performer:
         record.task = self._spawn(self._complete(record))
 
     async def _complete(self, record: LiveRecord) -> None:
-        """Be done with its slot when the hooks have ended: they slow transfers down."""
+        """Attempt it, and announce its end; then its slot is free.
+
+        Slow hooks so slow the transfers down.
+        """
         try:
             if await self._attempt(record):
                 await self._announce(record)

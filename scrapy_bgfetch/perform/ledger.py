@@ -48,10 +48,10 @@ class Ledger:
     def claim(self, record: LiveRecord, number: int) -> asyncio.Task[bool]:
         """Write down that an attempt of this number begins.
 
-        What is written down of it later follows this, also when nobody waits for it.
-        The result is False when the record has ended; then, and when the claim
-        fails, the attempt is interrupted. It raises StoreError, also when somebody
-        else has begun or ended the record.
+        What is written down of it from the loop's next turn on follows this, also when
+        nobody waits for it. The result is False when its background fetch is ending;
+        then, and when the claim fails, the attempt is interrupted. It raises
+        StoreError, also when somebody else has begun or ended the record.
         """
         record.claim = claim = asyncio.ensure_future(self._claim(record, number))
         claim.add_done_callback(partial(_claim_is_over, record))
@@ -167,7 +167,7 @@ class Ledger:
             attempt=record.attempt,
             failure_reason=reason,
             stored=record.stored,
-            wire=record.wire - record.marked_wire,
+            wire=record.wire,
             size=record.size,
             head=record.head
             and head_to_keep(record.head, credentials=self._credentials),
@@ -254,21 +254,19 @@ class Ledger:
 
 
 def _claim_is_over(record: LiveRecord, claim: asyncio.Task[bool]) -> None:
-    """Stop an attempt that may not go on: its claim failed, or came too late."""
+    """Stop an attempt whose claim failed or came too late; keep none that holds."""
     if claim.cancelled():
         return
     if claim.exception() is None and claim.result():
-        record.claim = None  # nothing waits for it any more: it is not kept
+        record.claim = None
     else:
         record.interrupt()
 
 
 def _mark(record: LiveRecord) -> Mark:
-    wire = record.wire - record.marked_wire
-    record.marked, record.marked_wire = record.stored, record.wire
-    record.marked_upload = record.uploaded
+    record.marked, record.marked_upload = record.stored, record.uploaded
     return Mark(
-        *(record.row.uid, record.index, record.attempt, record.stored, wire),
+        *(record.row.uid, record.index, record.attempt, record.stored, record.wire),
         uploaded=record.uploaded,
         segments=record.stretches,
     )

@@ -107,7 +107,6 @@ class LiveRecord:
     not_modified: bool = field(init=False)
     previous: Previous | None = field(init=False, repr=False)
     marked: int = field(init=False)
-    marked_wire: int = field(init=False)
     uploaded: int = field(init=False)
     upload_size: int = field(init=False)
     marked_upload: int = field(init=False)
@@ -134,7 +133,7 @@ class LiveRecord:
         self.not_modified = row.not_modified
         earlier = row.request.get(PREVIOUS)
         self.previous = Previous.from_json(earlier) if earlier else None
-        self.marked, self.marked_wire = row.stored, row.wire
+        self.marked = row.stored
         self.segments = _segments(row)
         self.uploaded = self.marked_upload = row.uploaded
         self.upload_size = upload_size(row.request)

@@ -59,8 +59,8 @@ class Records:
     :param waiting: called with a record that may go on now.
     :param full: called when there is no room for a record and BGFETCH_ON_FULL is
         ``pause``.
-    :param vacate: called with a record whose body is complete before the disk is
-        waited for.
+    :param vacate: called with a record whose body is complete, before it is flushed
+        to the disk (BGFETCH_DURABILITY ``power``).
     :ivar left: the background fetches of records that were active since somebody
         last looked: their numbers may be new.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scrapy_bgfetch.perform.live import Group, LiveRecord
 
-ENDS = 4  # for each slot: a disk writes files together faster than in turn
+ENDS = 4  # records that end without a slot, for each slot
 
 
 class Slots:
@@ -86,7 +86,7 @@ class Slots:
             self._fill(record if self._tried else None)
 
     def done(self, record: LiveRecord) -> None:
-        """Take a slot back."""
+        """Take a slot back, unless it was vacated: the record has ended."""
         priority = self._vacated.pop(record, None)
         if priority is None:
             priority = self._running.pop(record, None)

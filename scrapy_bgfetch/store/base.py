@@ -4,9 +4,10 @@ The contract is made for more than one worker: a worker claims a record and gets
 an attempt number; a statement that comes with an older number changes nothing
 (it is answered with ``Verdict.STALE``). Bytes are written before the statement
 that speaks of them. Each coroutine here is one transaction: when it returns, all
-of it is kept; when it raises, none of it. They take effect in the order in which their
-callers came to them. A caller that is cancelled while it waits does not take its
-statement back.
+of it is kept; when it raises, none of it. The statements about one record (claim,
+keep_head, checkpoint, release, settle_records) take effect in the order in which their
+coroutines began, also when nobody has waited for the earlier one. A caller that is
+cancelled while it waits does not take its statement back.
 
 Always true: ``downloaded`` of a registration is the sum of ``stored`` of its
 records; its ``uploaded`` grows as theirs grow. What a failed record stores is in its
@@ -53,9 +54,9 @@ class IdActive(Exception):  # noqa: N818
 class Mark:
     """A statement: record (uid, index) has ``stored`` bytes, says this attempt.
 
-    ``stored`` is absolute. ``wire`` is the number of bytes that came over the
-    network since the attempt's last statement. ``uploaded`` is the number of bytes of
-    the request's body that were sent: it never falls, a smaller number says nothing.
+    ``stored`` is absolute. ``wire`` is the number of bytes that came over the network
+    in all attempts, ``uploaded`` the number of bytes of the request's body that were
+    sent: they never fall, a smaller number says nothing.
     ``segments`` says where they are, as in RecordRow.
     """
 
@@ -79,8 +80,8 @@ class Settlement:
     file store. A ``size``, ``head`` or ``path`` of None leaves what was kept
     before. ``checksums`` are the digests of the settled file: lower-case hex by
     the algorithm's name. ``log`` is what the attempt came to, kept with its end.
-    ``uploaded`` and ``segments`` are those of :class:`Mark`. ``not_modified`` says
-    that ``path`` is the file of an earlier background fetch.
+    ``wire``, ``uploaded`` and ``segments`` are those of :class:`Mark`.
+    ``not_modified`` says that ``path`` is the file of an earlier background fetch.
     """
 
     uid: str
@@ -272,8 +273,8 @@ class Store(Protocol):
     async def attempts(self, uid: str) -> list[AttemptRow]:
         """Return the attempts that have ended, by record and number.
 
-        Of each record the last ATTEMPTS_KEPT numbers; the number of one whose
-        process died is missing.
+        Of each record the last ATTEMPTS_KEPT numbers. One whose process died is not
+        there; its number is missing, or used again when it had not been claimed.
         """
 
     async def undelivered(self, scope: str) -> list[RegistrationRow]:

@@ -105,7 +105,7 @@ KEEP_HEAD = """
 """
 # Triggers carry the change of stored and uploaded to the registration.
 MARK = """
-    UPDATE records SET stored = :stored, wire = wire + :wire,
+    UPDATE records SET stored = :stored, wire = max(wire, :wire),
         uploaded = max(uploaded, :uploaded), segments = :segments
     WHERE uid = :uid AND idx = :index AND attempt = :attempt AND state = 'active'
         AND EXISTS (
@@ -119,7 +119,7 @@ MARK = """
 """
 SETTLE_RECORD = """
     UPDATE records SET state = 'settled', failure_reason = :failure_reason,
-        stored = :stored, wire = wire + :wire, size = coalesce(:size, size),
+        stored = :stored, wire = max(wire, :wire), size = coalesce(:size, size),
         head = coalesce(:head, head), path = coalesce(:path, path), error = :error,
         encoded = coalesce(:encoded, encoded), checksums = :checksums,
         uploaded = max(uploaded, :uploaded), not_modified = :not_modified,

@@ -16,7 +16,7 @@ from scrapy_bgfetch.settings import Settings
 from scrapy_bgfetch.store.base import Verdict
 from scrapy_bgfetch.store.sqlite import SQLiteStore
 
-PATIENCE = 60  # seconds
+PATIENCE = 30  # seconds
 URL = "https://example.org/"
 
 
@@ -26,40 +26,51 @@ class Held(LocalBodies):
     def __init__(self, folder):
         super().__init__(folder / "parts", folder / "files")
         self.flushed = []
+        self.held = None  # this one alone, if it is set
         self.begun, self.go_on = threading.Event(), threading.Event()
 
     def flush_parts(self, names):
         self.flushed += names
-        self.begun.set()
-        assert self.go_on.wait(PATIENCE)
+        if self.held in (None, *names):
+            self.begun.set()
+            assert self.go_on.wait(PATIENCE)
         return super().flush_parts(names)
 
 
 @asynccontextmanager
-async def ending(tmp_path):
-    """Yield what belongs to a record of 10 bytes whose end waits for its flush.
-
-    It is the bodies, the store, the ledger, the record, and the task that ends it.
-    """
+async def active(tmp_path, *, many=1):
+    """Yield bodies, store, ledger and records of 10 bytes that are under way."""
     bodies, store = Held(tmp_path), SQLiteStore(tmp_path / "state.sqlite", durable=True)
     bodies.prepare()
     await store.open()
-    registration, row = RegistrationRow("u", "u", "s"), RecordRow("u", 0, URL)
-    await store.register(registration, [row])
-    record = LiveRecord(Group(registration), row)
-    record.attempt = await store.claim("u", 0)
-    part = bodies.open_part(record.part, 0)
-    part.write(bytes(10))
-    part.close()
-    record.stored = 10
+    registration = RegistrationRow("u", "u", "s")
+    rows = [RecordRow("u", index, URL) for index in range(many)]
+    await store.register(registration, rows)
+    records = [LiveRecord(Group(registration), row) for row in rows]
+    for record in records:
+        record.attempt = await store.claim("u", record.index)
+        part = bodies.open_part(record.part, 0)
+        part.write(bytes(10))
+        part.close()
+        record.stored = record.wire = 10
     ledger = Ledger(store, bodies, evolve(Settings.defaults(), durability="power"))
-    end = asyncio.ensure_future(ledger.end(record, FailureReason.NONE, path="x"))
-    assert await asyncio.to_thread(bodies.begun.wait, PATIENCE)
     try:
-        yield bodies, store, ledger, record, end
+        yield bodies, store, ledger, records
     finally:
         bodies.go_on.set()
         await store.close()
+
+
+@asynccontextmanager
+async def ending(tmp_path):
+    """Yield what belongs to a record whose end waits for its flush.
+
+    It is the bodies, the store, the ledger, the record, and the task that ends it.
+    """
+    async with active(tmp_path) as (bodies, store, ledger, (record,)):
+        end = asyncio.ensure_future(ledger.end(record, FailureReason.NONE, path="x"))
+        assert await asyncio.to_thread(bodies.begun.wait, PATIENCE)
+        yield bodies, store, ledger, record, end
 
 
 async def test_a_record_whose_end_is_written_down_is_not_marked_meanwhile(tmp_path):
@@ -82,3 +93,33 @@ async def test_a_record_whose_end_was_given_up_is_marked_again(tmp_path):
         await ledger.mark([record])
         (row,) = await store.records("u")
     assert (row.state, row.stored) == (RecordState.ACTIVE, 10)
+
+
+async def test_bytes_over_the_wire_are_counted_when_the_end_overtakes_a_mark(tmp_path):
+    """The mark waits for the slow file of another record."""
+    async with active(tmp_path, many=2) as (bodies, store, ledger, (first, second)):
+        bodies.held = second.part
+        mark = asyncio.ensure_future(ledger.mark([first, second]))
+        assert await asyncio.to_thread(bodies.begun.wait, PATIENCE)
+        verdict = await ledger.end(first, FailureReason.NONE, path="x")
+        bodies.go_on.set()
+        await mark
+        rows = await store.records("u")
+    assert verdict is Verdict.KEPT
+    assert [(row.stored, row.wire) for row in rows] == [(10, 10), (10, 10)]
+
+
+async def test_hooks_that_keep_all_threads_do_not_keep_a_flush(tmp_path):
+    leave = threading.Event()
+    async with active(tmp_path) as (bodies, store, ledger, (record,)):
+        bodies.go_on.set()
+        hooks = [
+            asyncio.ensure_future(asyncio.to_thread(leave.wait)) for _ in range(64)
+        ]
+        try:
+            await asyncio.wait_for(ledger.mark([record]), PATIENCE)
+        finally:
+            leave.set()
+            await asyncio.wait(hooks)
+        (row,) = await store.records("u")
+    assert row.stored == 10

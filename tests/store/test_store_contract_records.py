@@ -89,6 +89,21 @@ async def test_a_released_attempt_may_not_mark_but_may_still_settle(store):
     assert await store.settle_records([aborted]) == [KEPT]
 
 
+async def test_statements_about_a_record_take_effect_in_the_order_they_began(store):
+    """An attempt is under way before anybody knows that it is claimed."""
+    await begin(store)
+    await store.release("u", 0, 1)
+    claimed, *verdicts, (marked,), (ended,) = await asyncio.gather(
+        store.claim("u", 0),
+        store.keep_head("u", 0, 2, HEAD, size=9, encoded=False),
+        store.checkpoint([Mark("u", 0, 2, 5, 5)]),
+        store.settle_records([end(0, 2, stored=9)]),
+    )
+    assert (claimed, *verdicts, marked, ended) == (2, KEPT, KEPT, KEPT)
+    (record,) = await store.records("u")
+    assert (record.head, record.stored) == (HEAD, 9)
+
+
 async def test_a_head_is_kept_with_size_and_coding_and_replaced(store):
     await begin(store)
     assert await store.keep_head("u", 0, 1, HEAD, size=9, encoded=True) is KEPT
@@ -105,7 +120,7 @@ async def test_a_head_is_kept_with_size_and_coding_and_replaced(store):
 
 async def test_a_mark_is_absolute_and_only_the_difference_is_counted(store):
     await begin(store, 2)
-    for stored, wire in [(100, 40), (100, 0), (250, 10)]:
+    for stored, wire in [(100, 40), (100, 0), (250, 50), (250, 50)]:
         assert await store.checkpoint([Mark("u", 0, 1, stored, wire)]) == [KEPT]
     await store.checkpoint([Mark("u", 1, 1, 7)])
     first, second = await store.records("u")
@@ -227,7 +242,7 @@ async def test_a_record_that_failed_stores_what_is_said(
     await store.checkpoint([Mark("u", 0, 1, 40, 40), Mark("u", 1, 1, 60)])
     if attempt_ends:
         await store.release("u", 0, 1)
-    failed = end(reason=reason, stored=stored, wire=3, error="why")
+    failed = end(reason=reason, stored=stored, wire=43, error="why")
     assert await store.settle_records([failed]) == [KEPT]
     (record, other) = await store.records("u")
     assert (record.failure_reason, record.error) == (reason, "why")
