@@ -1,8 +1,9 @@
-"""Requests that join a background fetch of ``fetch`` after it was registered."""
+"""Requests that join a background fetch after it was registered."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -56,6 +57,24 @@ class Appending:
         """
         return await to_its_end(self._add(group, requests, files, previous))
 
+    async def join(self, group: Group, requests: Sequence[Request]) -> bool:
+        """Add grouped requests in one transaction; False when the group has ended.
+
+        They are among those that it expects.
+
+        :raises BadRequestError: one of them cannot be kept, or its body not be read.
+        """
+        sent, bare = await self._new_records.make(
+            group.uid, requests, grouped=True, first=len(group.records)
+        )
+        with self._new_records.undone(bare):
+            kept = await self._keep(group, bare, grows=False)
+        if kept is None:
+            self._new_records.undo(bare)
+            return False
+        self._take_in(group, kept, sent)
+        return True
+
     async def _add(
         self,
         group: Group,
@@ -77,16 +96,18 @@ class Appending:
                     previous=previous,
                 )
                 with self._new_records.undone(bare):
-                    kept = await self._keep(group, bare)
+                    kept = await self._keep(group, bare, grows=True)
                 if kept is None:
                     self._new_records.undo(bare)
                     rewind(files, starts)
                     return False
+                if group.expected is not None:
+                    group.expected += len(kept)
                 self._take_in(group, kept, sent)
             return True
 
     async def _keep(
-        self, group: Group, bare: Sequence[RecordRow]
+        self, group: Group, bare: Sequence[RecordRow], *, grows: bool
     ) -> Sequence[RecordRow] | None:
         """Write them down; return them as they were kept, None when it is too late."""
         rows, adopted = await self._adoption.take(
@@ -96,7 +117,7 @@ class Appending:
             stored=group.downloaded,
         )
         whose = [(row.uid, row.index) for row in adopted]
-        extend = self._workshop.store.extend
+        extend = partial(self._workshop.store.extend, grows=grows)
         verdict = await extend(group.uid, rows, whose)
         if verdict is not Verdict.KEPT:
             self._adoption.undo(rows)
@@ -111,8 +132,6 @@ class Appending:
     def _take_in(
         self, group: Group, rows: Sequence[RecordRow], requests: Sequence[Request]
     ) -> None:
-        if group.expected is not None:
-            group.expected += len(rows)
         for row, request in zip(rows, requests, strict=True):
             live = LiveRecord(group, row, request=request)
             group.downloaded += row.stored

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, define
@@ -21,6 +21,7 @@ from scrapy_bgfetch.exceptions import (
     BadRequestError,
     record_error,
 )
+from scrapy_bgfetch.joining import Joining, Queue, passing, room_in
 from scrapy_bgfetch.perform.requests import GROUPED, META_KEY, from_json
 from scrapy_bgfetch.response import failure_of, response_of
 from scrapy_bgfetch.rules.fetch_options import GROUP, kept_in
@@ -34,7 +35,7 @@ from scrapy_bgfetch.rules.record_options import (
 from scrapy_bgfetch.rules.validation import check_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Sequence
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -92,7 +93,7 @@ class Grouping:
         self._cut: dict[str, _Cut] = {}
         self._unanswered: set[tuple[str, int]] = set()
         self._left: dict[str, dict[tuple[str, str], list[LiveRecord]]] = {}
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._queue = Queue(self._join)
         registry.on_record = self.returned
         registry.on_released = self._released
 
@@ -109,8 +110,7 @@ class Grouping:
         """
         options = parse_group_options(without_record_options(request.meta[META_KEY]))
         check_url(request.url, where="the URL of a grouped request")
-        async with self._turn(options.id):
-            await self._join(options, request)
+        await self._queue.join(request, options)
         return parked(request)
 
     def returned(
@@ -168,19 +168,6 @@ class Grouping:
             if not (group.complete or group.unannounced):
                 self._performer.close_group(group)
 
-    @asynccontextmanager
-    async def _turn(self, id: str) -> AsyncIterator[None]:
-        """Let the requests of one group join one after another."""
-        lock, users = self._turns.get(id, (asyncio.Lock(), 0))
-        self._turns[id] = lock, users + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._turns.pop(id)
-            if users > 1:
-                self._turns[id] = lock, users - 1
-
     def _released(self, registration: BackgroundFetchRegistration) -> None:
         entry = self._open.pop(registration.id, None)
         if entry is None or entry.group.complete or not entry.group.outcome:
@@ -215,27 +202,44 @@ class Grouping:
             registration=cut.registration,
         )
 
-    async def _join(self, options: GroupOptions, request: Request) -> None:
+    async def _join(self, options: GroupOptions, joining: Sequence[Joining]) -> None:
+        """Make records of requests that say the same of their group."""
         await self._wait_for_end(options.id)
-        self._refuse_late(options, request)
+        joining = passing(joining, partial(self._refuse_late, options))
         entry = self._find_open(options)
-        if entry is None:
-            if not self._rejoin(options.id, request):
-                await self._open_group(options, request)
-            return
-        merged = merge(entry.options, options)
-        _check_host(merged, request)
-        await self._agree(entry, merged)
-        if self._rejoin(options.id, request):
-            return
-        if entry.group.complete:
-            raise BadRequestError(
-                f"the group {options.id!r} has all of its {entry.options.requests} "
-                'requests already: say a larger number as "requests", or use another '
-                "id."
-            )
-        if await self._registry.append(entry.group, request) is None:
-            await self._open_group(options, request)
+        if entry is not None:
+            merged = merge(entry.options, options)
+            joining = passing(joining, partial(_check_host, merged))
+            if joining:
+                await self._agree(entry, merged)
+        joining = [one for one in joining if not self._rejoined(options.id, one)]
+        if entry is not None:
+            joining = passing(joining, room_in(entry.group))
+            requests = [one.request for one in joining]
+            if not requests or await self._registry.join(entry.group, requests):
+                for one in joining:
+                    one.end()
+                return
+        if joining:
+            await self._open_with(options, joining)
+
+    async def _open_with(
+        self, options: GroupOptions, joining: Sequence[Joining]
+    ) -> None:
+        """Open a group with the first of them; the others have their turn next."""
+        first, *others = joining
+        self._queue.put_back(others)
+        try:
+            await self._open_group(options, first.request)
+        except Exception as error:
+            first.end(error)
+        first.end()
+
+    def _rejoined(self, id: str, joining: Joining) -> bool:
+        found = self._rejoin(id, joining.request)
+        if found:
+            joining.end()
+        return found
 
     def _find_open(self, options: GroupOptions) -> _Open | None:
         entry = self._open.get(options.id)

@@ -29,7 +29,7 @@ from scrapy_bgfetch.recovery import Recovery
 from scrapy_bgfetch.registration import BackgroundFetchRegistration
 from scrapy_bgfetch.reporting import Reporter
 from scrapy_bgfetch.rules.uploads import upload_size
-from scrapy_bgfetch.store.base import IdActive, Verdict
+from scrapy_bgfetch.store.base import IdActive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -206,42 +206,14 @@ class Registry:
                 del self.taken_up[id]
         return {one[0].uid for found in self.taken_up.values() for one in found}
 
-    async def append(self, group: Group, request: Request) -> LiveRecord | None:
-        """Add a request to a group; None when the group ended just now.
+    async def join(self, group: Group, requests: Sequence[Request]) -> bool:
+        """Add grouped requests to their group; False when it ended just now.
 
         :raises NotAllowedError: BGFETCH_PERMISSION forbids it.
-        :raises BadRequestError: the request cannot be kept, or its body not be read.
+        :raises BadRequestError: one cannot be kept, or its body not be read.
         """
-        return await to_its_end(self._append(group, request))
-
-    async def _append(self, group: Group, request: Request) -> LiveRecord | None:
         self.permission.check()
-        (sent,), (bare,) = await self._new_records.make(
-            group.uid, [request], grouped=True, first=len(group.records)
-        )
-        (row,), adopted = await self._adoption.take(
-            group.row.id,
-            [bare],
-            download_total=group.download_total,
-            stored=group.downloaded,
-        )
-        whose = (adopted[0].uid, adopted[0].index) if adopted else None
-        verdict = await self._workshop.store.append(row, whose)
-        if verdict is Verdict.OVER_BUDGET:  # others have written meanwhile
-            self._adoption.undo([row])
-            row, adopted = bare, []
-            verdict = await self._workshop.store.append(row)
-        if verdict is not Verdict.KEPT:
-            self._adoption.undo([row])
-            self._new_records.undo([row])
-            return None
-        group.downloaded += row.stored
-        self._adoption.taken(adopted)
-        live = LiveRecord(group, row, request=sent)
-        group.upload_total += live.upload_size
-        group.add(live)
-        self._workshop.performer.take_up(live)
-        return live
+        return await self.appending.join(group, requests)
 
     async def take_up(self) -> None:
         """Go on with what earlier runs of this spider left (DESIGN, "Close")."""

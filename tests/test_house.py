@@ -24,7 +24,7 @@ FLOORS = [
     {"uploading", "permission"},
     {"new_records", "recovery"},
     {"reporting", "registry", "adoption", "appending", "earlier"},
-    {"given", "grouping", "existing", "page"},
+    {"given", "grouping", "joining", "existing", "page"},
     {"manager"},
     {"extension"},
     {"middleware", "handler", "addon", "commands", "pipeline"},

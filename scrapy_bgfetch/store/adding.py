@@ -43,9 +43,6 @@ ADD_STORED = """
     WHERE uid = :uid
         AND (download_total = 0 OR downloaded + :stored <= download_total)
 """
-ADD_UPLOAD = """
-    UPDATE registrations SET upload_total = upload_total + ? WHERE uid = ?
-"""
 GROW = """
     UPDATE registrations SET expected = expected + :count,
         upload_total = upload_total + :upload
@@ -77,32 +74,19 @@ def register(
     con.executemany(ADOPT, adopted)
 
 
-def append(
-    con: sqlite3.Connection, record: RecordRow, adopted: tuple[str, int] | None = None
-) -> Verdict:
-    if con.execute(UID_ACTIVE, (record.uid,)).fetchone() is None:
-        return Verdict.STALE
-    values = record_values(record)
-    if record.stored and not con.execute(ADD_STORED, values).rowcount:
-        return Verdict.OVER_BUDGET
-    if upload := upload_size(record.request):
-        con.execute(ADD_UPLOAD, (upload, record.uid))
-    con.execute(INSERT_RECORD, values)
-    if adopted is not None:
-        con.execute(ADOPT, adopted)
-    return Verdict.KEPT
-
-
 def extend(
     con: sqlite3.Connection,
     uid: str,
     records: Sequence[RecordRow],
     adopted: Sequence[tuple[str, int]] = (),
+    *,
+    grows: bool = True,
 ) -> Verdict:
     if any(record.uid != uid for record in records):
         raise ValueError(f"a record is not of registration {uid}")
     upload = sum(upload_size(record.request) for record in records)
-    grown = {"uid": uid, "count": len(records), "upload": upload}
+    count = len(records) if grows else 0
+    grown = {"uid": uid, "count": count, "upload": upload}
     stored = {"uid": uid, "stored": sum(record.stored for record in records)}
     if con.execute(UID_ACTIVE, (uid,)).fetchone() is None:
         return Verdict.STALE

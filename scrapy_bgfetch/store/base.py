@@ -140,28 +140,22 @@ class Store(Protocol):
             ``downloaded`` is not the sum of their ``stored``.
         """
 
-    async def append(
-        self, record: RecordRow, adopted: tuple[str, int] | None = None
-    ) -> Verdict:
-        """Add a record to an active registration (STALE when it has settled).
-
-        It may come with bytes taken over from the failed record ``adopted``, as in
-        ``register``; they are added to ``downloaded``. OVER_BUDGET when that would
-        take it strictly over ``download_total`` (behaviour 50): nothing changed, it
-        can be appended without bytes. The body that its request sends is added to
-        ``upload_total`` (98).
-        """
-
     async def extend(
         self,
         uid: str,
         records: Sequence[RecordRow],
         adopted: Sequence[tuple[str, int]] = (),
+        *,
+        grows: bool = True,
     ) -> Verdict:
         """Add records to an active registration, all of them or none.
 
-        ``expected``, where there is a number, grows by as many. Verdicts, bytes, the
-        ``adopted`` and ``upload_total`` are as with ``append``.
+        STALE when it has settled. ``expected``, where there is a number, ``grows`` by
+        as many, unless they are among those that were expected. They may come with
+        bytes taken over from the failed records ``adopted``, as in ``register``; those
+        are added to ``downloaded``. OVER_BUDGET when that would take it strictly over
+        ``download_total`` (behaviour 50): nothing changed, they can be added without
+        bytes. The bodies that their requests send are added to ``upload_total`` (98).
 
         :raises ValueError: a record is not of this registration.
         """

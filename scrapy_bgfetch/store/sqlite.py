@@ -96,18 +96,17 @@ class SQLiteStore:
             lambda con: adding.register(con, registration, records, adopted)
         )
 
-    async def append(
-        self, record: RecordRow, adopted: tuple[str, int] | None = None
-    ) -> Verdict:
-        return await self._run(lambda con: adding.append(con, record, adopted))
-
     async def extend(
         self,
         uid: str,
         records: Sequence[RecordRow],
         adopted: Sequence[tuple[str, int]] = (),
+        *,
+        grows: bool = True,
     ) -> Verdict:
-        return await self._run(lambda con: adding.extend(con, uid, records, adopted))
+        return await self._run(
+            lambda con: adding.extend(con, uid, records, adopted, grows=grows)
+        )
 
     async def amend(self, uid: str, **changes: Any) -> None:
         await self._run(lambda con: statements.amend(con, uid, changes))

@@ -39,7 +39,7 @@ async def main(path: Path) -> None:
     index = len(await store.records("u"))
     while True:
         record = RecordRow("u", index, "https://example.org/", error="x" * 2000)
-        await insist(store.append, record)
+        await insist(store.extend, "u", [record])
         say(index)
         index += 1
 

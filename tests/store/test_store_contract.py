@@ -184,21 +184,22 @@ async def test_a_record_of_another_registration_is_refused(store):
 async def test_two_records_of_one_number_are_refused(store):
     await store.register(registration(), records(1))
     with pytest.raises(StoreError):
-        await store.append(records(1)[0])
+        await store.extend("u", records(1), grows=False)
     assert await store.records("u") == records(1)
 
 
-async def test_append_adds_a_record_to_an_active_registration(store):
-    await store.register(registration(), records(1))
-    assert await store.append(records(2)[1]) is KEPT
+async def test_extend_adds_a_record_that_was_expected(store):
+    await store.register(registration(expected=2), records(1))
+    assert await store.extend("u", records(2)[1:], grows=False) is KEPT
     assert await store.records("u") == records(2)
+    assert (await store.get("u")).expected == 2
 
 
-async def test_append_to_a_settled_or_unknown_registration_is_stale(store):
+async def test_extend_by_what_was_expected_is_stale_when_it_has_settled(store):
     await store.register(registration(), records(1))
     await store.settle("u", Result.FAILURE, FailureReason.ABORTED, 1.0)
-    assert await store.append(records(2)[1]) is STALE
-    assert await store.append(records(1, "nobody")[0]) is STALE
+    assert await store.extend("u", records(2)[1:], grows=False) is STALE
+    assert await store.extend("nobody", records(1, "nobody"), grows=False) is STALE
     assert len(await store.records("u")) == 1
 
 
@@ -207,7 +208,7 @@ async def test_records_are_in_the_order_of_their_numbers(store):
     numbered = records(12)
     await store.register(registration(), numbered[::-2])
     for record in numbered[::2]:
-        await store.append(record)
+        await store.extend("u", [record], grows=False)
     assert [record.index for record in await store.records("u")] == list(range(12))
 
 

@@ -103,11 +103,11 @@ async def test_register_takes_bytes_over_and_counts_them_once(store):
     assert (await downloaded(store), await store.stored_bytes()) == (5, 35)
 
 
-async def test_append_takes_bytes_over_and_counts_them_once(store):
+async def test_extend_takes_bytes_over_and_counts_them_once(store):
     await leave(store, 30, 5)
     await store.register(registration("v"), records(1, "v"))
     record = taken_over(0, 30)[1]
-    assert await store.append(record, ("u", 0)) is KEPT
+    assert await store.extend("v", [record], [("u", 0)], grows=False) is KEPT
     assert (await store.records("v"))[1] == record
     assert await keeps(store) == [("u", 1, 5)]
     assert await downloaded(store, "v") == 30
@@ -133,22 +133,27 @@ async def test_a_register_that_miscounts_its_bytes_is_refused(store):
 
 
 @pytest.mark.parametrize(("stored", "verdict"), [(20, KEPT), (21, OVER)])
-async def test_an_append_strictly_over_the_budget_is_refused(store, stored, verdict):
+async def test_an_extension_strictly_over_the_budget_is_refused(store, stored, verdict):
     """Behaviour 50."""
     await leave(store, stored)
     row = registration("v", download_total=30, downloaded=10)
     await store.register(row, taken_over(10))
-    assert await store.append(taken_over(10, stored)[1], ("u", 0)) is verdict
+    assert (
+        await store.extend("v", taken_over(10, stored)[1:], [("u", 0)], grows=False)
+        is verdict
+    )
     kept = verdict is KEPT
     assert await downloaded(store, "v") == (10 + stored if kept else 10)
     assert len(await store.records("v")) == (2 if kept else 1)
     assert await keeps(store) == ([] if kept else [("u", 0, stored)])
 
 
-async def test_an_append_that_comes_too_late_adopts_nothing(store):
+async def test_an_extension_that_comes_too_late_adopts_nothing(store):
     await leave(store, 30)
     await leave(store, 0, uid="v")
-    assert await store.append(taken_over(0, 30)[1], ("u", 0)) is STALE
+    assert (
+        await store.extend("v", taken_over(0, 30)[1:], [("u", 0)], grows=False) is STALE
+    )
     assert await keeps(store) == [("u", 0, 30)]
     assert await downloaded(store, "v") == 0
 
@@ -202,7 +207,7 @@ async def test_a_part_is_told_once_and_while_its_background_fetch_goes_on(store)
 async def test_parts_are_of_what_is_not_announced_of_any_scope(store):
     assert await store.parts() == []
     await begin(store, 3)
-    await store.append(records(4)[3])
+    await store.extend("u", records(4)[3:], grows=False)
     await begin(store, 2, uid="x", id="x", scope="other")
     await store.settle_records([end(0), end(1, reason=FailureReason.FETCH_ERROR)])
     await store.announced("u", 0)

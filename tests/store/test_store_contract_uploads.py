@@ -58,7 +58,9 @@ async def test_a_body_that_joins_is_added_to_upload_total(store):
     await store.register(registration(upload_total=3), records(1))
     _, held, filed, none = records(4)
     coded = base64.b64encode(b"hello").decode()
-    await store.append(evolve(held, request={"body": coded}))
-    await store.append(evolve(filed, request={"body": "", "upload": {"size": 70}}))
-    await store.append(none)
+    await store.extend("u", [evolve(held, request={"body": coded})])
+    await store.extend(
+        "u", [evolve(filed, request={"body": "", "upload": {"size": 70}})]
+    )
+    await store.extend("u", [none])
     assert (await store.get("u")).upload_total == 78

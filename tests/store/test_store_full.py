@@ -129,13 +129,17 @@ async def test_a_reserve_that_was_cut_off_is_made_whole(path, ballast):
     await store.close()
 
 
+def padded(index):
+    return evolve(records(1)[0], index=index, error="x" * 9000)
+
+
 async def use_up(store, disk):
     """Fill the disk and write until the reserve is given up; return the filler."""
     await store.register(registration(), records(1))
     filler = fill(disk)
     index = 1
     while (disk / "state.reserve").exists():
-        await store.append(evolve(records(2)[1], index=index, error="x" * 9000))
+        await store.extend("u", [padded(index)])
         index += 1
     return filler
 
@@ -200,13 +204,13 @@ async def test_all_that_was_acknowledged_is_there_and_goes_on_with_new_space(
     filler, index = fill(disk), 0
     with suppress(StoreFull):
         while True:
-            await bare.append(evolve(records(1)[0], index=index, error="x" * 9000))
+            await bare.extend("u", [padded(index)])
             index += 1
     with pytest.raises(StoreFull):
-        await bare.append(evolve(records(1)[0], index=index, error="x" * 9000))
+        await bare.extend("u", [padded(index)])
     assert len(await bare.records("u")) == index  # it can be read all the time
     filler.unlink()
-    await bare.append(evolve(records(1)[0], index=index))
+    await bare.extend("u", [evolve(records(1)[0], index=index)])
     await bare.close()
     assert integrity(path)
     await bare.open()

@@ -112,7 +112,9 @@ class Workers(RuleBasedStateMachine):
     def append(self, source):
         index, stored = len(self.attempt), self.kept[source]
         record = RecordRow(self.uid, index, "https://example.org/", stored=stored)
-        said = self.do(self.store.append(record, (self.old, source)))
+        said = self.do(
+            self.store.extend(self.uid, [record], [(self.old, source)], grows=False)
+        )
         if not self.active:
             assert said is Verdict.STALE
         elif stored and sum(self.counted) + stored > BUDGET:
