@@ -64,16 +64,7 @@ class Appending:
 
         :raises BadRequestError: one of them cannot be kept, or its body not be read.
         """
-        sent, bare = await self._new_records.make(
-            group.uid, requests, grouped=True, first=len(group.records)
-        )
-        with self._new_records.undone(bare):
-            kept = await self._keep(group, bare, grows=False)
-        if kept is None:
-            self._new_records.undo(bare)
-            return False
-        self._take_in(group, kept, sent)
-        return True
+        return await self._extend(group, requests, grows=False, grouped=True)
 
     async def _add(
         self,
@@ -88,23 +79,29 @@ class Appending:
             _check_joins(group, requests)
             starts = positions(files)
             with self._workshop.performer.growing(group):
-                sent, bare = await self._new_records.make(
-                    group.uid,
-                    requests,
-                    files=files,
-                    first=len(group.records),
-                    previous=previous,
+                added = await self._extend(
+                    group, requests, grows=True, files=files, previous=previous
                 )
-                with self._new_records.undone(bare):
-                    kept = await self._keep(group, bare, grows=True)
-                if kept is None:
-                    self._new_records.undo(bare)
+                if not added:
                     rewind(files, starts)
-                    return False
-                if group.expected is not None:
-                    group.expected += len(kept)
-                self._take_in(group, kept, sent)
-            return True
+            return added
+
+    async def _extend(
+        self, group: Group, requests: Sequence[Request], *, grows: bool, **given: Any
+    ) -> bool:
+        """Make, keep and take in records; ``given`` says how they are made."""
+        sent, bare = await self._new_records.make(
+            group.uid, requests, first=len(group.records), **given
+        )
+        with self._new_records.undone(bare):
+            kept = await self._keep(group, bare, grows=grows)
+        if kept is None:
+            self._new_records.undo(bare)
+            return False
+        if grows and group.expected is not None:
+            group.expected += len(kept)
+        self._take_in(group, kept, sent)
+        return True
 
     async def _keep(
         self, group: Group, bare: Sequence[RecordRow], *, grows: bool
