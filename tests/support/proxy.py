@@ -19,6 +19,8 @@ class Proxy:
         self._wanted = f"Basic {token}" if credentials else None
         self.seen: list[str] = []
         self.fields: list[dict[str, str]] = []
+        # Nothing else holds a client that has left while its answer is waited for.
+        self._clients: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,6 +59,9 @@ class Proxy:
             await asyncio.sleep(0.001)
 
     async def _client(self, reader, writer) -> None:
+        client = asyncio.current_task()
+        self._clients.add(client)
+        client.add_done_callback(self._clients.discard)
         try:
             await self._serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
