@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import statistics
@@ -30,6 +31,7 @@ _LIKE = {
     "sha256sum": "bgfetch-checksum",
 }
 MANY = 1000  # files
+SURE = 0.9  # of what is said about a median
 NOISY = 1.5  # a ratio whose largest value is this many times its smallest
 
 
@@ -52,12 +54,19 @@ class Spread:
         return max(self.values)
 
     @property
-    def quartiles(self) -> tuple[float, float]:
-        """The values that a quarter of the rounds are below, and above."""
-        if len(self.values) == 1:
-            return self.values[0], self.values[0]
-        low, _, high = statistics.quantiles(self.values, method="inclusive")
-        return low, high
+    def sure(self) -> tuple[float, float]:
+        """What the median of endless rounds lies between, with at least 90 %.
+
+        These are the k-th smallest and the k-th largest value: that less than k of n
+        rounds are below such a median is as likely as less than k heads of n coins.
+        Of less than five rounds it is all values.
+        """
+        values, ordered = self.values, sorted(self.values)
+        count = len(values)
+        beyond, k = 0.0, 0
+        while (beyond := beyond + math.comb(count, k) / 2**count) <= (1 - SURE) / 2:
+            k += 1
+        return ordered[max(k - 1, 0)], ordered[-max(k, 1)]
 
     @property
     def noisy(self) -> bool:
@@ -65,8 +74,8 @@ class Spread:
         return self.max > NOISY * self.min
 
     def unsure_of(self, limit: float) -> bool:
-        """Say whether more than a quarter of the rounds contradict the others."""
-        low, high = self.quartiles
+        """Say whether the median might as well be on the other side of a limit."""
+        low, high = self.sure
         return low <= limit < high
 
 

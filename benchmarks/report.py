@@ -94,10 +94,10 @@ def bars_text(bars: Sequence[Bar], scale: float) -> str:
     """Return the bars, one a line."""
     lines = ["Bars" if scale == 1 else f"Bars (scale {scale:g}: they mean nothing)"]
     for bar in bars:
-        got = bar.spread
+        low, high = bar.spread.sure
         lines.append(
-            f"  {bar.verdict:<17} {bar.name}: {got.median:.3g} {bar.unit} "
-            f"({got.min:.3g} to {got.max:.3g}), at most {bar.limit:.3g} {bar.unit}"
+            f"  {bar.verdict:<17} {bar.name}: {bar.spread.median:.3g} {bar.unit} "
+            f"({low:.3g} to {high:.3g}), at most {bar.limit:.3g} {bar.unit}"
         )
     return "\n".join(lines)
 
