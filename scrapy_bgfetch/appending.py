@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Appending:
-    """Adds requests to active background fetches, to each one call after another."""
+    """Adds requests to active background fetches."""
 
     def __init__(
         self, workshop: Workshop, adoption: Adoption, new_records: NewRecords
@@ -49,8 +49,8 @@ class Appending:
     ) -> bool:
         """Add all of the requests in one transaction; False when the group has ended.
 
-        The group does not end for want of records meanwhile. After False the file
-        objects stand where they stood before.
+        One call after another adds to a group, which does not end for want of records
+        meanwhile. After False the file objects stand where they stood before.
 
         :raises BadRequestError: the group cannot take one of them; or it has ended,
             and a file object cannot be read again.
@@ -60,7 +60,8 @@ class Appending:
     async def join(self, group: Group, requests: Sequence[Request]) -> bool:
         """Add grouped requests in one transaction; False when the group has ended.
 
-        They are among those that it expects.
+        They are among those that it expects. Whoever calls it makes the requests of
+        one group take turns (:class:`~scrapy_bgfetch.joining.Queue`).
 
         :raises BadRequestError: one of them cannot be kept, or its body not be read.
         """
@@ -115,9 +116,12 @@ class Appending:
         )
         whose = [(row.uid, row.index) for row in adopted]
         extend = partial(self._workshop.store.extend, grows=grows)
-        verdict = await extend(group.uid, rows, whose)
-        if verdict is not Verdict.KEPT:
-            self._adoption.undo(rows)
+        verdict = None
+        try:
+            verdict = await extend(group.uid, rows, whose)
+        finally:
+            if verdict is not Verdict.KEPT:
+                self._adoption.undo(rows)
         if verdict is Verdict.OVER_BUDGET:  # others have written meanwhile
             rows, adopted = list(bare), []
             verdict = await extend(group.uid, rows)

@@ -21,7 +21,7 @@ from scrapy_bgfetch.exceptions import (
     BadRequestError,
     record_error,
 )
-from scrapy_bgfetch.joining import Joining, Queue, passing, room_in
+from scrapy_bgfetch.joining import Joining, Queue, passing, split_by_room
 from scrapy_bgfetch.perform.requests import GROUPED, META_KEY, from_json
 from scrapy_bgfetch.response import failure_of, response_of
 from scrapy_bgfetch.rules.fetch_options import GROUP, kept_in
@@ -208,19 +208,30 @@ class Grouping:
         joining = passing(joining, partial(self._refuse_late, options))
         entry = self._find_open(options)
         if entry is not None:
-            merged = merge(entry.options, options)
-            joining = passing(joining, partial(_check_host, merged))
-            if joining:
-                await self._agree(entry, merged)
-        joining = [one for one in joining if not self._rejoined(options.id, one)]
-        if entry is not None:
-            joining = passing(joining, room_in(entry.group))
-            requests = [one.request for one in joining]
-            if not requests or await self._registry.join(entry.group, requests):
-                for one in joining:
-                    one.end()
-                return
+            with self._performer.growing(entry.group):
+                await self._join_open(entry, options, joining)
+        elif joining := self._not_rejoined(options.id, joining):
+            await self._open_with(options, joining)
+
+    async def _join_open(
+        self, entry: _Open, options: GroupOptions, joining: Sequence[Joining]
+    ) -> None:
+        """Make records of those that are expected; the others have their turn next."""
+        group, merged = entry.group, merge(entry.options, options)
+        joining = passing(joining, partial(_check_host, merged))
         if joining:
+            await self._agree(entry, merged)
+        joining = self._not_rejoined(options.id, joining)
+        now, later = split_by_room(group, joining)
+        if not now:
+            return
+        if await self._registry.join(group, [one.request for one in now]):
+            for one in now:
+                one.end()
+            self._queue.put_back(later)
+        elif group.ending:  # just now: nobody may open it anew without its budget
+            self._queue.put_back(joining)
+        else:
             await self._open_with(options, joining)
 
     async def _open_with(
@@ -235,11 +246,17 @@ class Grouping:
             first.end(error)
         first.end()
 
-    def _rejoined(self, id: str, joining: Joining) -> bool:
-        found = self._rejoin(id, joining.request)
-        if found:
-            joining.end()
-        return found
+    def _not_rejoined(self, id: str, joining: Sequence[Joining]) -> list[Joining]:
+        """Let those have their records that an earlier run made; return the others."""
+        left = []
+        for one in joining:
+            if one.over.done():
+                continue
+            if self._rejoin(id, one.request):
+                one.end()
+            else:
+                left.append(one)
+        return left
 
     def _find_open(self, options: GroupOptions) -> _Open | None:
         entry = self._open.get(options.id)
@@ -287,7 +304,7 @@ class Grouping:
         group.download_total, group.expected = total, options.requests
         group.limit.rate = options.rate_limit or 0
         kept, before = {GROUP: _said(options)}, group.options.priority
-        group.options, entry.options = kept_in(kept), options
+        group.options = kept_in(kept)
         self._performer.reprioritize(group, before)
         await self._store.amend(
             group.uid,
@@ -297,6 +314,7 @@ class Grouping:
             expected=group.expected,
             options=kept,
         )
+        entry.options = options
 
     def _rejoin(self, id: str, request: Request) -> bool:
         """Give a request the record that an earlier run made of it, if there is one.

@@ -50,8 +50,8 @@ class Queue:
     """Lets the requests of one group join in turn.
 
     :param join: lets requests join that say the same of their group; it may put some
-        back. What it raises is the failure of those that are not over by then, each
-        of which is tried alone first.
+        back. When it raises, those that are not over by then are tried one by one: what
+        it raises then is the failure of that one.
     """
 
     def __init__(
@@ -79,24 +79,27 @@ class Queue:
             self._waiting[id] = [*joining, *self._waiting.get(id, ())]
 
     async def _take_turns(self, id: str) -> None:
+        turn: list[Joining] = []
         try:
             while waiting := self._waiting.pop(id, None):
-                same = list(takewhile(waiting[0].agrees, waiting))
-                self.put_back(waiting[len(same) :])
-                await self._join_together(same)
+                turn = list(takewhile(waiting[0].agrees, waiting))
+                self.put_back(waiting[len(turn) :])
+                await self._join_together(turn)
         finally:
             del self._turns[id]
+            for one in (*turn, *self._waiting.pop(id, ())):
+                one.over.cancel()  # there are some only when this was cancelled itself
 
     async def _join_together(self, joining: Sequence[Joining]) -> None:
         try:
             await self._join(joining[0].options, joining)
         except Exception as error:
-            left = [one for one in joining if not one.over.done()]
-            if len(left) == 1:
-                left[0].end(error)
+            if len(joining) == 1:
+                joining[0].end(error)
                 return
-            for one in left:
-                await self._join_together([one])
+            for one in joining:
+                if not one.over.done():
+                    await self._join_together([one])
 
 
 def passing(
@@ -114,18 +117,22 @@ def passing(
     return found
 
 
-def room_in(group: Group) -> Callable[[Request], None]:
-    """Return a check that passes as many requests as the group expects still."""
-    taken = len(group.records)
+def split_by_room(
+    group: Group, joining: Sequence[Joining]
+) -> tuple[Sequence[Joining], Sequence[Joining]]:
+    """Return those that are among the requests that a group expects, and the others.
 
-    def take(_: Request) -> None:
-        nonlocal taken
-        expected = group.expected
-        if expected is not None and taken >= expected:
-            raise BadRequestError(
-                f"the group {group.row.id!r} has all of its {expected} requests "
-                'already: say a larger number as "requests", or use another id.'
-            )
-        taken += 1
-
-    return take
+    Once a group has all of its requests, the others fail.
+    """
+    if group.expected is None:
+        return joining, ()
+    room = group.expected - len(group.records)
+    if room > 0:
+        return joining[:room], joining[room:]
+    for one in joining:
+        error = BadRequestError(
+            f"the group {group.row.id!r} has all of its {group.expected} requests "
+            'already: say a larger number as "requests", or use another id.'
+        )
+        one.end(error)
+    return (), ()
