@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import shutil
 import statistics
 import tempfile
@@ -17,7 +18,7 @@ from benchmarks.measure import RunError, Usage, environment, run
 from benchmarks.peers import BGFETCH, LEAST, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.cases import Case, Source
     from benchmarks.peers import Peer
@@ -141,17 +142,17 @@ class Bench:
     say: Callable[[str], None]
 
     def compare(self, source: Source, peers: Sequence[Peer], rounds: int) -> Result:
-        """Run a case ``rounds`` times with each peer, A B C C B A A B C.
+        """Run a case ``rounds`` times with each peer.
 
-        Nobody always comes after the same one: what that leaves to do for the disk
-        would be his.
+        Nobody always comes after the same one: what that leaves to do for the disk, or
+        for the host of a virtual machine, would be his.
 
         :raises RunError: one run failed or left wrong files; it says which.
         """
         source.warm()
         runs: dict[str, list[Usage]] = {peer.name: [] for peer in peers}
-        for number in range(1, rounds + 1):
-            for peer in peers if number % 2 else reversed(peers):
+        for number, order in enumerate(orders(peers, rounds), start=1):
+            for peer in order:
                 usage = self.once(source, peer)
                 runs[peer.name].append(usage)
                 name = f"{source.case.name} {number}/{rounds} {peer.name}"
@@ -193,6 +194,17 @@ class Bench:
         if problem:
             raise RunError(problem)
         return usage.with_stamp(job.stamp)
+
+
+def orders(peers: Sequence[Peer], rounds: int) -> Iterator[Sequence[Peer]]:
+    """Return the order of each round: one that is drawn, then that one backwards.
+
+    The same are drawn in every run.
+    """
+    draw, order = random.Random(0), list(peers)
+    for number in range(rounds):
+        order = order[::-1] if number % 2 else draw.sample(order, len(order))
+        yield order
 
 
 def _unsaid(job: Job) -> str:

@@ -112,10 +112,13 @@ def test_nobody_always_comes_after_the_same_one(tmp_path):
     order: list[str] = []
     bench = NoBench(tmp_path, Served({}, tmp_path), 16, 60.0, lambda _: None)
     peers = [Peer(name, lambda _: [], None) for name in "ABC"]
-    result = bench.compare(Source(EMPTY, tmp_path, {}), peers, 3)
-    assert "".join(order) == "ABCCBAABC"
+    result = bench.compare(Source(EMPTY, tmp_path, {}), peers, 12)
+    rounds = ["".join(order[at : at + 3]) for at in range(0, 36, 3)]
+    assert all(sorted(names) == ["A", "B", "C"] for names in rounds)
+    assert [names[::-1] for names in rounds[::2]] == rounds[1::2]
+    assert len(set(rounds)) > 3
     assert {peer: len(usages) for peer, usages in result.runs.items()} == dict.fromkeys(
-        "ABC", 3
+        "ABC", 12
     )
 
 
