@@ -62,12 +62,10 @@ class Spread:
         rounds are below such a median is as likely as less than k heads of n coins.
         Of less than five rounds it is all values.
         """
-        values, ordered = self.values, sorted(self.values)
-        count = len(values)
-        beyond, k = 0.0, 0
-        while (beyond := beyond + math.comb(count, k) / 2**count) <= (1 - SURE) / 2:
+        ordered, k = sorted(self.values), 1
+        while _heads_at_most(k, len(ordered)) <= (1 - SURE) / 2:
             k += 1
-        return ordered[max(k - 1, 0)], ordered[-max(k, 1)]
+        return ordered[k - 1], ordered[-k]
 
     @property
     def noisy(self) -> bool:
@@ -205,6 +203,11 @@ def orders(peers: Sequence[Peer], rounds: int) -> Iterator[Sequence[Peer]]:
     for number in range(rounds):
         order = order[::-1] if number % 2 else draw.sample(order, len(order))
         yield order
+
+
+def _heads_at_most(number: int, coins: int) -> float:
+    """Return how likely it is that no more of some coins show heads."""
+    return sum(math.comb(coins, heads) for heads in range(number + 1)) / 2**coins
 
 
 def _unsaid(job: Job) -> str:

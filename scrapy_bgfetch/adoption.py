@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -11,7 +12,7 @@ from scrapy_bgfetch.rules.budget import would_exceed
 from scrapy_bgfetch.rules.file_names import part_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from scrapy_bgfetch.model import RecordRow
     from scrapy_bgfetch.registration import Workshop
@@ -72,6 +73,15 @@ class Adoption:
         for row in old:
             self._bodies.discard(part_name(row.uid, row.index))
             self._space.settled(-row.stored)
+
+    @contextmanager
+    def undone(self, new: Sequence[RecordRow]) -> Iterator[None]:
+        """Undo it when what is done with the new rows fails."""
+        try:
+            yield
+        except BaseException:
+            self.undo(new)
+            raise
 
     def undo(self, new: Sequence[RecordRow]) -> None:
         """The state will not know of it: take the second name away."""

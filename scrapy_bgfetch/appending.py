@@ -116,12 +116,10 @@ class Appending:
         )
         whose = [(row.uid, row.index) for row in adopted]
         extend = partial(self._workshop.store.extend, grows=grows)
-        verdict = None
-        try:
+        with self._adoption.undone(rows):
             verdict = await extend(group.uid, rows, whose)
-        finally:
-            if verdict is not Verdict.KEPT:
-                self._adoption.undo(rows)
+        if verdict is not Verdict.KEPT:
+            self._adoption.undo(rows)
         if verdict is Verdict.OVER_BUDGET:  # others have written meanwhile
             rows, adopted = list(bare), []
             verdict = await extend(group.uid, rows)

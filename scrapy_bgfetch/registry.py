@@ -183,15 +183,12 @@ class Registry:
         """Write a new background fetch down, unless somebody refuses it."""
         registration = self._attach(group)
         rows = [live.row for live in group.records]
-        try:
+        with self._adoption.undone(rows):
             await self.check_room(group.download_total, group.downloaded)
             await self._dispatcher.ask("bgfetch_register", registration=registration)
             whose = [(row.uid, row.index) for row in adopted]
             group.row = _as_it_is_now(group)
             await self._workshop.store.register(group.row, rows, whose)
-        except BaseException:
-            self._adoption.undo(rows)
-            raise
         self._activate(group, registration)
         return registration
 
