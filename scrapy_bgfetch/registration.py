@@ -66,7 +66,7 @@ class BackgroundFetchRegistration:
         self._group = group
         self._workshop = workshop
         self._finder: Finder | None = None
-        self._listeners: list[Listener] = []
+        self._listeners: tuple[Listener, ...] = ()
         self.onprogress: Listener | None = None
         self.refresh()
 
@@ -289,13 +289,12 @@ class BackgroundFetchRegistration:
         if not callable(listener):
             raise BadRequestError(f"a listener must be callable, {listener!r} is not.")
         if listener not in self._listeners:
-            self._listeners.append(listener)
+            self._listeners += (listener,)
 
     def remove_event_listener(self, type: str, listener: Listener) -> None:
         """Undo :meth:`add_event_listener`; unknown listeners are ignored."""
         _check_event(type)
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        self._listeners = tuple(one for one in self._listeners if one != listener)
 
     async def update(
         self, *, title: str | None = None, icons: Sequence[Any] | None = None

@@ -74,6 +74,14 @@ class Registry:
         self._new_records = NewRecords(crawler, workshop, settings)
         self.appending = Appending(workshop, self._adoption, self._new_records)
         self.earlier = Earlier(crawler, workshop, scope)
+        self._reporter = partial(
+            Reporter,
+            crawler=crawler,
+            dispatcher=dispatcher,
+            bodies=workshop.bodies,
+            on_released=self._released,
+            on_record=self._returned,
+        )
         self._reserved: dict[str, asyncio.Future[None]] = {}
         self.permission = Permission(settings.permission)
         self.looking = 0
@@ -313,14 +321,7 @@ class Registry:
     def _attach(self, group: Group) -> BackgroundFetchRegistration:
         registration = BackgroundFetchRegistration(group, self._workshop)
         self._known[group.uid] = group
-        group.delegate = Reporter(
-            registration,
-            self._crawler,
-            self._dispatcher,
-            self._workshop.bodies,
-            self._released,
-            self._returned,
-        )
+        group.delegate = self._reporter(registration)
         return registration
 
     def _returned(

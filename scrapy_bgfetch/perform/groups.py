@@ -275,7 +275,7 @@ class Performer:
         group = record.group
         assert group.delegate is not None
         await group.delegate.record_settled(record)
-        group.to_announce.append(record.index)
+        group.to_announce += (record.index,)
         record.announced = True
         record.request = None
         group.unannounced -= 1

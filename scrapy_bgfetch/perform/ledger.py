@@ -207,11 +207,11 @@ class Ledger:
             announced=announced,
         )
 
-    async def _announced(self, group: Group) -> list[int]:
+    async def _announced(self, group: Group) -> Sequence[int]:
         """Return which of its records can be written down as announced."""
         if self.flushes:
             return await self._flush_renames(group)
-        indexes, group.to_announce = group.to_announce, []
+        indexes, group.to_announce = group.to_announce, ()
         return indexes
 
     async def _flush_parts(self, records: Sequence[LiveRecord]) -> None:
@@ -223,7 +223,7 @@ class Ledger:
         except OSError as error:
             raise _not_flushed("part files", error) from error
 
-    async def _flush_renames(self, group: Group) -> list[int]:
+    async def _flush_renames(self, group: Group) -> Sequence[int]:
         """Flush the names of announced files; return whose they are.
 
         Those that somebody else has flushed meanwhile are not among them.
@@ -236,7 +236,8 @@ class Ledger:
         except OSError as error:
             raise _not_flushed("names of the files", error) from error
         indexes = [index for index in group.to_announce if index in flushing]
-        group.to_announce = [i for i in group.to_announce if i not in flushing]
+        left = (index for index in group.to_announce if index not in flushing)
+        group.to_announce = tuple(left)
         return indexes
 
     async def _keep_head(self, record: LiveRecord) -> None:

@@ -47,7 +47,7 @@ class Waiting:
     taken: int = 0
     running: int = 0
     hosts: dict[str, deque[tuple[int, LiveRecord]]] = field(factory=dict)
-    held: list[str] = field(factory=list)
+    held: tuple[str, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -126,7 +126,7 @@ class Owner:
         """A record of that background fetch runs no more."""
         waiting = self.groups[group]
         waiting.running -= 1
-        held, waiting.held = waiting.held, []
+        held, waiting.held = waiting.held, ()
         for host in held:
             if host in waiting.hosts:
                 self._file(waiting, host)
@@ -175,7 +175,7 @@ class Owner:
             heappush(lane, (waiting.turn, number, waiting))
             return None
         if waiting.full:
-            waiting.held.append(host)
+            waiting.held += (host,)
             return None
         record = waiting.pop(host)
         self._count(waiting)

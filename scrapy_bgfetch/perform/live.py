@@ -121,7 +121,7 @@ class LiveRecord:
     segments: Segments | None = field(init=False, repr=False)
     digests: Digests | None = field(default=None, repr=False)
     log: AttemptLog | None = field(default=None, repr=False)
-    _waiters: list[asyncio.Future[None]] = field(factory=list, repr=False)
+    _waiters: tuple[asyncio.Future[None], ...] = field(default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         row = self.row
@@ -213,12 +213,12 @@ class LiveRecord:
     async def changed(self) -> None:
         """Wait for the next change of its state, head or bytes."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters += (waiter,)
         await waiter
 
     def wake(self) -> None:
         """Tell those who wait in :meth:`changed`."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -263,7 +263,11 @@ class LiveRecord:
 
 @define(eq=False)
 class Group:
-    """One background fetch: its numbers, its records, its outcome."""
+    """One background fetch: its numbers, its records, its outcome.
+
+    Of many thousands, Python looks at each object again and again to find garbage: what
+    is rarely needed is made when it is.
+    """
 
     row: RegistrationRow
     records: list[LiveRecord] = field(factory=list, repr=False)
@@ -288,10 +292,9 @@ class Group:
     records_available: bool = True
     suspended: bool = False
     unannounced: int = 0
-    to_announce: list[int] = field(factory=list, repr=False)
+    to_announce: tuple[int, ...] = ()
     reported: tuple[int, int] = (-1, -1)
-    names: set[str] = field(factory=set, repr=False)
-    folders: set[str] = field(factory=set, repr=False)
+    _names: dict[str, bool] = field(factory=dict, repr=False)
     freed: asyncio.Future[None] | None = field(default=None, repr=False)
     finished: asyncio.Future[None] | None = field(default=None, repr=False)
 
@@ -330,24 +333,24 @@ class Group:
     def reserve(self, name: str) -> str:
         """Return a path for a file of that name which no other record has.
 
-        A name whose folder is a file already loses its folders.
+        A name whose folder is a file already loses its folders. ``_names`` has both,
+        and says of each whether it is a file.
         """
         folders = [collision_key(folder) for folder in folders_of(name)]
-        if not self.names.isdisjoint(folders):
+        if any(map(self._names.get, folders)):
             name = f"{self.folder}/{name.rpartition('/')[2]}"
             folders = [collision_key(self.folder)]
         free = unique_name(name, self._is_taken)
-        self.names.add(collision_key(free))
-        self.folders.update(folders)
+        self._names |= dict.fromkeys(folders, False)
+        self._names[collision_key(free)] = True
         return free
 
     def give_back(self, path: str) -> None:
         """Let others have a path that was reserved."""
-        self.names.discard(collision_key(path))
+        self._names.pop(collision_key(path), None)
 
     def _is_taken(self, path: str) -> bool:
-        key = collision_key(path)
-        return key in self.names or key in self.folders
+        return collision_key(path) in self._names
 
     def active(self) -> list[LiveRecord]:
         """Return the records that an attempt works on."""

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from attrs import define, field
+
 from scrapy_bgfetch.perform.answers import Answered
 from scrapy_bgfetch.rules.pace import Pace
 
@@ -15,36 +17,24 @@ if TYPE_CHECKING:
     from scrapy_bgfetch.transport.base import Exchange
 
 
-class RateLimit:
+@define(eq=False)
+class RateLimit(Pace):
     """A limit that transfers share, one after another in the order they came.
 
     :ivar rate: bytes a second, 0 for no limit; it may be changed at any time.
     """
 
-    def __init__(self, rate: int) -> None:
-        self._pace = Pace(rate)
-        self._turn = asyncio.Lock()  # first come, first served
-
-    @property
-    def rate(self) -> int:
-        return self._pace.rate
-
-    @rate.setter
-    def rate(self, rate: int) -> None:
-        self._pace.rate = rate
-
-    @property
-    def step(self) -> int:
-        """How many bytes to wait for at a time."""
-        return self._pace.step
+    _turn: asyncio.Lock | None = field(default=None, init=False)
 
     async def wait(self, size: int) -> None:
         """Wait until ``size`` more bytes may be used.
 
         One who is cancelled leaves its place to the next.
         """
+        if self._turn is None:
+            self._turn = asyncio.Lock()  # first come, first served
         async with self._turn:
-            if delay := self._pace.take(size, time.monotonic()):
+            if delay := self.take(size, time.monotonic()):
                 await asyncio.sleep(delay)
 
 
