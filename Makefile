@@ -87,10 +87,10 @@ floor: $(FLOOR)/test
 
 bench: $(BENCH)/bench
 	mkdir -p $(RESULTS)
+	$(BENCH)/bin/python -m benchmarks.least | tee $(RESULTS)/least.txt
+	$(BENCH)/bin/python -m benchmarks.growth --json $(RESULTS)/growth.json --text $(RESULTS)/growth.txt
 	$(BENCH)/bin/python -m benchmarks --json $(RESULTS)/results.json --text $(RESULTS)/results.txt
 	$(BENCH)/bin/python -m benchmarks.chart $(RESULTS)/results.json $(RESULTS)/ratios.png
-	$(BENCH)/bin/python -m benchmarks.growth --json $(RESULTS)/growth.json --text $(RESULTS)/growth.txt
-	$(BENCH)/bin/python -m benchmarks.least | tee $(RESULTS)/least.txt
 
 clean:
 	rm -rf $(VENV) $(FLOOR) $(WHEEL) $(BENCH) build docs/_build

@@ -28,6 +28,8 @@ class Case:
 
     :ivar server: who serves them, a key of ``Served.urls``.
     :ivar of: the case whose files they are, when they are another's.
+    :ivar cleared: whether the files of each run are deleted before the next one begins,
+        however many there are.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Case:
     size: int
     server: str = "http"
     of: str = ""
+    cleared: bool = False
 
     @property
     def total(self) -> int:
@@ -65,6 +68,8 @@ CASES = (
     Case("small", 5000, 20 * KiB),
     Case("small-tls", 5000, 20 * KiB, "https", of="small"),
     Case("throttled", 1, 128 * MiB, "throttled"),
+    # The last one: it slows down whatever makes files next.
+    Case("small-cleared", 5000, 20 * KiB, of="small", cleared=True),
 )
 
 

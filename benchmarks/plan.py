@@ -35,6 +35,7 @@ PLAN = {
     "throttled": (
         "bgfetch", "bgfetch-4", "files-pipeline", "curl", "aria2c", "aria2c-4",
     ),
+    "small-cleared": ("bgfetch", "curl", "files-pipeline", "aria2c", *peers.LEAST),
 }  # fmt: skip
 
 

@@ -53,6 +53,10 @@ small, bgfetch-each / plain-scrapy, wall: 1.15 x
 small, bgfetch-each / plain-scrapy, cpu: 1.15 x
 small, bgfetch-loop / plain-scrapy, wall: 1.15 x
 small, bgfetch-loop / plain-scrapy, cpu: 1.15 x
+small-cleared, bgfetch / files-pipeline, wall: 0.6 x
+small-cleared, bgfetch / files-pipeline, cpu: 0.6 x
+small-cleared, bgfetch / aria2c, wall: 0.8 x
+small-cleared, bgfetch / aria2c, cpu: 1 x
 large, what a checksum adds / sha256sum, cpu: 1 x
 throttled, bgfetch-4 / bgfetch, wall less that of an empty crawl: 0.278 x
 """
