@@ -294,7 +294,10 @@ class BackgroundFetchRegistration:
     def remove_event_listener(self, type: str, listener: Listener) -> None:
         """Undo :meth:`add_event_listener`; unknown listeners are ignored."""
         _check_event(type)
-        self._listeners = tuple(one for one in self._listeners if one != listener)
+        if listener in self._listeners:
+            left = list(self._listeners)
+            left.remove(listener)
+            self._listeners = tuple(left)
 
     async def update(
         self, *, title: str | None = None, icons: Sequence[Any] | None = None

@@ -275,10 +275,8 @@ class Performer:
         group = record.group
         assert group.delegate is not None
         await group.delegate.record_settled(record)
-        group.to_announce += (record.index,)
-        record.announced = True
+        group.announced(record)
         record.request = None
-        group.unannounced -= 1
         self._maybe_end(group)
 
     def _maybe_end(self, group: Group) -> None:

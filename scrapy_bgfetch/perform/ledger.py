@@ -211,8 +211,8 @@ class Ledger:
         """Return which of its records can be written down as announced."""
         if self.flushes:
             return await self._flush_renames(group)
-        indexes, group.to_announce = group.to_announce, ()
-        return indexes
+        indexes, group.to_announce = group.to_announce, None
+        return indexes or ()
 
     async def _flush_parts(self, records: Sequence[LiveRecord]) -> None:
         if not self.flushes:
@@ -228,17 +228,16 @@ class Ledger:
 
         Those that somebody else has flushed meanwhile are not among them.
         """
-        flushing = set(group.to_announce)
+        flushing = set(group.to_announce or ())
         paths = [r.path for r in group.records if r.path and r.index in flushing]
         try:
             if paths:
                 await self._flusher.flush_renames(paths)
         except OSError as error:
             raise _not_flushed("names of the files", error) from error
-        indexes = [index for index in group.to_announce if index in flushing]
-        left = (index for index in group.to_announce if index not in flushing)
-        group.to_announce = tuple(left)
-        return indexes
+        noted = group.to_announce or ()
+        group.to_announce = [index for index in noted if index not in flushing] or None
+        return [index for index in noted if index in flushing]
 
     async def _keep_head(self, record: LiveRecord) -> None:
         """Write the head that the bytes belong to, no later than their number."""

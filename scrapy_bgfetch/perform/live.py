@@ -292,7 +292,7 @@ class Group:
     records_available: bool = True
     suspended: bool = False
     unannounced: int = 0
-    to_announce: tuple[int, ...] = ()
+    to_announce: list[int] | None = field(default=None, repr=False)
     reported: tuple[int, int] = (-1, -1)
     _names: dict[str, bool] = field(factory=dict, repr=False)
     freed: asyncio.Future[None] | None = field(default=None, repr=False)
@@ -329,6 +329,14 @@ class Group:
         self.unannounced += not record.announced
         if record.path is not None:
             self.reserve(record.path)
+
+    def announced(self, record: LiveRecord) -> None:
+        """Take note that the end of a record was told, which is to be written down."""
+        record.announced = True
+        self.unannounced -= 1
+        if self.to_announce is None:
+            self.to_announce = []
+        self.to_announce.append(record.index)
 
     def reserve(self, name: str) -> str:
         """Return a path for a file of that name which no other record has.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ _STEPS = 20  # a second
 _MAX_STEP = 64 * 1024  # bytes
 
 
-@define
+@define(eq=False)
 class Pace:
     """Spreads bytes over time, ``rate`` a second.
 
@@ -26,7 +26,7 @@ class Pace:
     """
 
     rate: int
-    _due: float | None = None
+    _due: float | None = field(default=None, init=False)
 
     @property
     def step(self) -> int:

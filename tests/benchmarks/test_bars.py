@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
 
 from benchmarks.bars import Bar, bars
-from benchmarks.cases import CASES, EMPTY, MiB, Source
-from benchmarks.compare import Bench, Result, Spread
+from benchmarks.cases import CASES, EMPTY, Case, MiB, Source, make_source
+from benchmarks.compare import MANY, Bench, Result, Spread
 from benchmarks.growth import row_of
 from benchmarks.measure import Usage
-from benchmarks.peers import Peer
+from benchmarks.peers import Job, Peer
 from benchmarks.plan import PLAN
 from benchmarks.ratios import PEERS, bars_of
 from benchmarks.report import as_json, bars_text
 from benchmarks.server import Served
 from benchmarks.throttle import throttled
 
-# Issue 5: row by row, what bgfetch may take at most.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Issue 5: row by row, what bgfetch may take at most. Beyond it go `bgfetch-loop`, and
+# `small-cleared`, which measures the rows of small files in another way.
 WANTED = """
 large, bgfetch / curl, wall: 1 x
 large, bgfetch / curl, cpu: 1.1 x
@@ -59,6 +65,12 @@ small-cleared, bgfetch / aria2c, wall: 0.8 x
 small-cleared, bgfetch / aria2c, cpu: 1 x
 large, what a checksum adds / sha256sum, cpu: 1 x
 throttled, bgfetch-4 / bgfetch, wall less that of an empty crawl: 0.278 x
+"""
+
+_COPY = """
+import shutil, sys
+for source in sys.argv[2:]:
+    shutil.copy(source, sys.argv[1])
 """
 
 
@@ -126,11 +138,29 @@ def test_nobody_always_comes_after_the_same_one(tmp_path):
     )
 
 
+@pytest.mark.parametrize("cleared", [True, False])
+def test_many_files_are_deleted_after_each_run_where_a_case_says_so(tmp_path, cleared):
+    def copy(job: Job) -> list[str]:
+        return [sys.executable, "-c", _COPY, str(job.out), *job.sources]
+
+    def found(job: Job) -> dict[str, Path]:
+        return {path.name: path for path in job.out.iterdir()}
+
+    case = Case("many", MANY, 1, cleared=cleared)
+    source = make_source(case, tmp_path / "data")
+    work = tmp_path / "work"
+    work.mkdir()
+    served = Served({"http": "http://127.0.0.1:9"}, tmp_path)
+    bench = Bench(work, served, 16, 60.0, lambda _: None)
+    assert bench.once(source, Peer("copy", copy, found)).wall > 0
+    assert len(list(work.rglob("many-*"))) == (0 if cleared else MANY)
+
+
 def test_the_time_of_an_empty_crawl_is_taken_off_both_of_one_and_four_connections():
     throttled = {"bgfetch": [usage(17)], "bgfetch-4": [usage(5)]}
     results = {
         "empty": Result(EMPTY, {"bgfetch": [usage(1)]}),
-        "throttled": Result(CASES[-1], throttled),
+        "throttled": Result(CASES[5], throttled),
     }
     (bar,) = bars(results)
     assert bar.spread.values == (0.25,)
