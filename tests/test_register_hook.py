@@ -14,7 +14,10 @@ from scrapy_bgfetch.exceptions import (
     NotAllowedError,
 )
 from tests.support import state
+from tests.support.raw import answer
+from tests.support.site import body
 
+TAG = 'ETag: "x"'
 ICON = {"src": "http://site.example/icon.png", "sizes": "", "type": ""}
 
 
@@ -188,3 +191,35 @@ async def test_who_is_no_part_of_it_waits_for_it(probe):
         assert await second is await first
 
     await probe(go, BGFETCH_PLUGINS=[Does(hold)])
+
+
+async def test_a_refused_one_leaves_kept_bytes_to_the_next(probe, raw, tmp_path):
+    """Its part file has a second name while the plug-ins are asked, and not after."""
+    whole = body("x", 100_000)
+    first = answer(whole[:60_000], TAG, length=len(whole))
+    rest = "Content-Range: bytes 60000-99999/100000"
+    part = answer(whole[60_000:], TAG, rest, status="206 Partial Content")
+    url = raw.says("/x", first, part)
+    names = []
+
+    def parts():
+        return len(list((tmp_path / "bgfetch" / "parts").glob("*.part")))
+
+    async def refuse_the_second(registration):
+        names.append(parts())
+        if len(names) == 2:
+            raise ValueError("no")
+
+    async def go(spider, response):
+        fetch = spider.background_fetch.fetch
+        await (await fetch("a", url)).settled()
+        with pytest.raises(NotAllowedError):
+            await fetch("a", url)
+        names.append(parts())
+        spider.handle = await (await fetch("a", url)).settled()
+
+    plugins = [Does(refuse_the_second)]
+    spider = await probe(go, BGFETCH_RESUMPTIONS=0, BGFETCH_PLUGINS=plugins)
+    assert names == [0, 2, 1, 2]
+    assert spider.handle.records[0].path.read_bytes() == whole
+    assert b"Range: bytes=60000-" in raw.of("/x")[1]
